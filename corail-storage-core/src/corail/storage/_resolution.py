@@ -5,7 +5,7 @@ that the application or core has given a meaning. Imports no backend.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from corail.storage._discovery import Entry
 
@@ -72,11 +72,11 @@ def describe(name: str, registry: Mapping[str, object], entries: Iterable[Entry]
 
 def checked_row(row: object) -> tuple[str, str] | None:
     """Return an in-code row as module and class, or None when somebody stored something else."""
-    if not _is_pair(row):
+    if not _is_tuple(row) or len(row) != 2:
         return None
     module, attribute = row
     return (module, attribute) if isinstance(module, str) and isinstance(attribute, str) else None
 
 
-def _is_pair(row: object) -> TypeGuard[tuple[object, object]]:
-    return isinstance(row, tuple) and len(row) == 2
+def _is_tuple(row: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(row, tuple)
