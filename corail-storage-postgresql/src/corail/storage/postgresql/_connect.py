@@ -1,0 +1,102 @@
+"""One connection: which host, within which time, and under which statement names.
+
+asyncpg tries a list of hosts under one timeout, so a hanging first host hides the others; here every
+host has its own. Owns the connection class; imports nothing of the pools above it.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import asyncpg
+
+from corail.storage.postgresql._dsn import Dsn, Host
+from corail.storage.postgresql._types import DriverConnection
+
+_ANY: Final = "any"
+_PREFER_STANDBY: Final = "prefer-standby"
+
+
+class CorailConnection(DriverConnection):
+    """A connection whose prepared statements no other process can name.
+
+    PgBouncer in transaction mode hands one server connection, prepared statements included, from
+    client to client. asyncpg counts its names from 1 in every process, so a reader's name once meant
+    another pod's DELETE: 50 of 50 conversations were gone. The hook is private to asyncpg; a test
+    pins it.
+    """
+
+    __slots__ = ()
+
+    def _get_unique_id(self, prefix: str) -> str:
+        return f"__corail_{prefix}_{uuid.uuid4().hex}__"
+
+
+class Connector:
+    """Opens connections to the first suitable host of a URL; one per pool, used in one loop.
+
+    Args:
+        dsn: the parsed URL.
+        connect_timeout: seconds for each host, from name resolution to the check of its attributes.
+        command_timeout: default seconds for a statement.
+        statement_cache_size: prepared statements kept per connection; 0 for unnamed ones only.
+
+    """
+
+    def __init__(
+        self, dsn: Dsn, *, connect_timeout: float, command_timeout: float, statement_cache_size: int
+    ) -> None:
+        self._dsn = dsn
+        self._connect_timeout = connect_timeout
+        self._command_timeout = command_timeout
+        self._statement_cache_size = statement_cache_size
+        self._last_good: Host | None = None
+
+    async def __call__(self, *_: Any, **__: Any) -> DriverConnection:
+        """Connect; the pool passes its loop and classes, which are the ones used here anyway."""
+        failure: Exception | None = None
+        for host, attributes in self._attempts():
+            try:
+                connection = await self._open(host, attributes)
+            except (OSError, asyncpg.TargetServerAttributeNotMatched, asyncpg.CannotConnectNowError) as error:
+                # The most telling failure is a server that answered, whatever the others did.
+                if failure is None or isinstance(failure, OSError):
+                    failure = error
+                continue
+            self._last_good = host
+            return connection
+        raise failure if failure is not None else OSError("no host to connect to")
+
+    def forget(self) -> None:
+        """Stop preferring the host that was good last; it is no longer the primary."""
+        self._last_good = None
+
+    def _attempts(self) -> Iterator[tuple[Host, str]]:
+        hosts = sorted(self._dsn.hosts, key=lambda host: host != self._last_good)
+        wanted = self._dsn.target_session_attrs or _ANY
+        if wanted == _PREFER_STANDBY:
+            yield from ((host, "standby") for host in hosts)
+            wanted = _ANY
+        yield from ((host, wanted) for host in hosts)
+
+    async def _open(self, host: Host, attributes: str) -> DriverConnection:
+        name, port = host
+        dsn = self._dsn
+        # The outer bound covers the attribute check too, which asyncpg's own timeout does not.
+        async with asyncio.timeout(self._connect_timeout):
+            return await asyncpg.connect(
+                # What has no argument of its own travels in a URL without host or credentials.
+                f"postgresql://?{urlencode({**dsn.parameters, 'target_session_attrs': attributes})}",
+                host=name,
+                port=port,
+                user=dsn.user,
+                password=dsn.password,
+                database=dsn.database,
+                timeout=self._connect_timeout,
+                command_timeout=self._command_timeout,
+                statement_cache_size=self._statement_cache_size,
+                server_settings=dict(dsn.server_settings),
+                connection_class=CorailConnection,
+            )

@@ -1,0 +1,208 @@
+"""The one place where exceptions of asyncpg and the network become errors of this library.
+
+``classify`` says what a failure means for the statement (did it take effect, is repeating it of any
+use) and builds the ``StorageError`` for the caller. A driver's exception is never part of a message;
+it is chained as the cause, except where its own text repeats content (C-31).
+"""
+
+import enum
+import socket
+import ssl
+from dataclasses import dataclass
+
+import asyncpg
+
+from corail.storage.errors import (
+    InvalidInputError,
+    StorageConfigurationError,
+    StorageError,
+    StorageSchemaError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+)
+
+
+class Effect(enum.Enum):
+    """What a failure says about the statement that met it."""
+
+    NONE = "it did not take effect, and repeating it may work"
+    UNKNOWN = "it may or may not have taken effect"
+    REFUSED = "it did not take effect, and repeating it changes nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure, judged and translated."""
+
+    effect: Effect
+    error: StorageError
+    sqlstate: str | None = None
+    server_answered: bool = False
+    """Whether a PostgreSQL server is there: starting up, full or unwilling, but there."""
+
+
+def from_connecting(error: BaseException, where: str) -> Failure:
+    """Judge a failure to get a connection: no statement was sent, whatever it was.
+
+    Args:
+        error: what asyncpg or the network raised; re-raised when it is neither's.
+        where: hosts and database, without credentials.
+
+    """
+    none, refused = Effect.NONE, Effect.REFUSED
+    # Order matters: timeouts, name resolution and certificate errors are all OSError too.
+    if isinstance(error, asyncpg.PostgresError):
+        return _connect_refused(error, error.sqlstate or "", where)
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        text = (
+            f"No server of {where} has the role that target_session_attrs asks for. Is a failover going on? "
+            "Otherwise correct the hosts or target_session_attrs in the database URL."
+        )
+        return _failure(none, StorageUnavailableError(text), error, answered=True)
+    if isinstance(error, ssl.SSLError):
+        text = (
+            f"The TLS connection to {where} cannot be trusted or set up ({type(error).__name__}). Check "
+            "sslmode, sslrootcert and the host name in the database URL against the server's certificate."
+        )
+        return _failure(refused, StorageConfigurationError(text), error)
+    if isinstance(error, TimeoutError):
+        text = f"No connection to {where} in time. Check that the server is up and reachable."
+        return _failure(none, StorageTimeoutError(text), error)
+    if isinstance(error, ValueError):
+        # ClientConfigurationError and what asyncpg lets through of bad TLS files and modes.
+        text = (
+            f"The database URL for {where} asks for something that cannot be: check sslmode, "
+            "target_session_attrs and the files it names."
+        )
+        return _failure(refused, StorageConfigurationError(text), error)
+    if isinstance(error, ConnectionError) and "SSL" in str(error):
+        text = f"{where} refuses TLS, which sslmode asks for. Enable it there, or change sslmode in the URL."
+        return _failure(refused, StorageConfigurationError(text), error)
+    if isinstance(error, OSError):
+        text = (
+            f"Cannot reach {where}: {_network_reason(error)}. Check host and port in the database URL, and "
+            "that the server is running."
+        )
+        return _failure(none, StorageUnavailableError(text), error)
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        text = f"The connection to {where} failed while it was being made."
+        return _failure(none, StorageUnavailableError(text), error)
+    raise error
+
+
+def from_statement(error: BaseException, where: str) -> Failure:
+    """Judge a failure of a statement that was sent, or may have been."""
+    if isinstance(error, asyncpg.PostgresError):
+        return _statement_refused(error, error.sqlstate or "", where)
+    if isinstance(error, TimeoutError):
+        text = f"{where} did not answer in time. Is it overloaded, or the network to it gone?"
+        return _failure(Effect.UNKNOWN, StorageTimeoutError(text), error)
+    # InternalClientError is how asyncpg now and then reports a connection lost in mid-protocol.
+    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        text = f"The connection to {where} was lost."
+        return _failure(Effect.UNKNOWN, StorageUnavailableError(text), error)
+    raise error
+
+
+def _connect_refused(error: BaseException, state: str, where: str) -> Failure:
+    if state in {"28P01", "28000"}:
+        text = (
+            f"{where} rejects the user name or password. Correct them in the database URL; reserved "
+            "characters in a password must be percent-encoded."
+        )
+    elif state == "3D000":
+        text = f"The database {where} does not exist. CREATE DATABASE it, or correct the database URL."
+    elif state in {"42704", "22023", "08P01"}:
+        text = (
+            f"{where} refuses a parameter of the database URL ({state}). Remove those after '?' that are "
+            "not PostgreSQL settings; behind PgBouncer only application_name is allowed."
+        )
+    elif state == "42501":
+        text = f"The user of the database URL may not connect to {where}. GRANT CONNECT ON DATABASE to it."
+    elif state.startswith("53"):
+        text = (
+            f"{where} has no connection left ({state}). Lower pool_size or the number of replicas, raise "
+            "the server's max_connections, or put PgBouncer in front."
+        )
+        return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
+    else:
+        text = f"{where} is not accepting connections ({state}): it is starting, stopping or recovering."
+        return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
+    return _failure(Effect.REFUSED, StorageConfigurationError(text), error, state, answered=True)
+
+
+# The session went away around the statement, perhaps while its commit waited for a standby.
+_SEVERED = ("08", "57P01", "57P02", "57P03", "57P05", "25P03")
+# Not executed and worth repeating: victims of serialisation and deadlock, and statements that a
+# pooler's other server connection does not know.
+_REPEATABLE = frozenset({"40001", "40P01", "26000", "42P05", "53300"})
+TABLES_CHANGED = frozenset({"3F000", "42P01", "42703", "42804", "42883"})
+
+
+def _statement_refused(error: BaseException, state: str, where: str) -> Failure:
+    if state.startswith(_SEVERED):
+        text = f"The connection to {where} was lost ({state})."
+        return _failure(Effect.UNKNOWN, StorageUnavailableError(text), error, state)
+    if state == "25006":
+        text = (
+            f"{where} is read-only: a standby, or a demoted primary. Point the database URL at the primary."
+        )
+        return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
+    if state == "55P03":
+        text = f"In {where} another transaction holds the conversation. Nothing was changed; try again."
+        return _failure(Effect.NONE, StorageTimeoutError(text), error, state, answered=True)
+    if state in _REPEATABLE:
+        text = f"{where} could not run the statement now ({state}). Nothing was changed; try again."
+        return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
+    return _failure(Effect.REFUSED, *_final(error, state, where), state, answered=True)
+
+
+def _final(error: BaseException, state: str, where: str) -> tuple[StorageError, BaseException | None]:
+    if state == "57014":
+        text = (
+            f"{where} cancelled the statement (statement_timeout, or an administrator). Nothing was changed."
+        )
+        return StorageTimeoutError(text), error
+    if state == "42501":
+        text = (
+            f"The user of the database URL lacks rights on the tables in {where}. As their owner: GRANT "
+            "USAGE ON SCHEMA and GRANT SELECT, INSERT, UPDATE, DELETE ON conversations, messages to it."
+        )
+        return StorageConfigurationError(text), error
+    if state in TABLES_CHANGED:
+        text = (
+            f"The tables in {where} are gone or have changed ({state}). Were they dropped, or is another "
+            "release at work? They are looked at again on the next call."
+        )
+        return StorageSchemaError(text), error
+    if state.startswith("53"):
+        text = f"{where} is out of resources ({state}: disk, memory or connections). Nothing was changed."
+        return StorageUnavailableError(text), error
+    if state.startswith(("22", "23", "54")):
+        # Their DETAIL repeats the row: not even the cause (C-31).
+        return InvalidInputError(f"{where} refused the data ({state}). Nothing was stored."), None
+    return StorageError(f"{where} refused the statement ({state}). Nothing was changed."), error
+
+
+def _network_reason(error: OSError) -> str:
+    # Never the error's own text: a mistyped URL can put a piece of the password where the host belongs.
+    if isinstance(error, socket.gaierror):
+        return "the host name is unknown"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such socket"
+    # asyncio folds the failures of several addresses into a plain OSError.
+    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+        return "connection refused"
+    return type(error).__name__
+
+
+def _failure(
+    effect: Effect,
+    translated: StorageError,
+    cause: BaseException | None,
+    state: str | None = None,
+    *,
+    answered: bool = False,
+) -> Failure:
+    translated.__cause__ = cause
+    return Failure(effect, translated, state, answered)

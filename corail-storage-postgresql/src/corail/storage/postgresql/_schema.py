@@ -1,0 +1,241 @@
+"""The tables: looked for on first use, made if they are missing, refused if they are not ours.
+
+Looking comes first and needs no right beyond connecting: ``CREATE ... IF NOT EXISTS`` is not safe
+from several processes at once (up to 88 % of calls failed), and on an existing index it stalls every
+writer. Only missing tables lead to DDL, under an advisory lock of the transaction, and whatever
+happens then, looking again decides.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+from corail.storage.errors import StorageConfigurationError, StorageError, StorageSchemaError
+from corail.storage.postgresql import _sql
+from corail.storage.postgresql._types import Connection
+
+_CONVERSATIONS: Final[Mapping[str, str]] = {
+    "id": "text",
+    "title": "text",
+    "metadata": "jsonb",
+    "created_at": "timestamp with time zone",
+    "updated_at": "timestamp with time zone",
+    "last_id": "bigint",
+    "message_count": "bigint",
+}
+_MESSAGES: Final[Mapping[str, str]] = {
+    "conversation_id": "text",
+    "id": "bigint",
+    "uid": "uuid",
+    "role": "text",
+    "content": "text",
+    "created_at": "timestamp with time zone",
+}
+# What an earlier release made.
+_OLD_CONVERSATIONS: Final = {name: _CONVERSATIONS[name] for name in ("id", "title", "metadata", "created_at")}
+_OLD_MESSAGES: Final = {name: kind for name, kind in _MESSAGES.items() if name != "uid"} | {"id": "integer"}
+
+# Somebody else is making the same tables: the losers of that race, by SQLSTATE. 23505 comes from
+# the catalogues' own indexes.
+_RACES: Final = frozenset({"23505", "42P06", "42P07", "42710", "42P01", "40001", "40P01", "55P03", "XX000"})
+# Engines without advisory locks; the retry alone makes them safe.
+_NO_LOCKS: Final = frozenset({"0A000", "42883"})
+_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    columns: Mapping[str, str]
+    ordinary: bool
+    """A plain or partitioned table, not a view or a foreign table."""
+    comment: str | None
+
+    def has(self, wanted: Mapping[str, str]) -> bool:
+        return self.ordinary and wanted.items() <= self.columns.items()
+
+    def lacking(self, wanted: Mapping[str, str]) -> str:
+        if not self.ordinary:
+            return "it is not a table"
+        return ", ".join(
+            f"column {name} is {self.columns.get(name, 'missing')}, not {kind}"
+            for name, kind in wanted.items()
+            if self.columns.get(name) != kind
+        )
+
+
+_Tables = dict[str, _Table]
+
+
+async def prepare(
+    connection: Connection, schema: str | None, *, auto_create: bool, lock_timeout: float
+) -> str:
+    """Make sure of the tables and return the schema they are in.
+
+    Args:
+        connection: any connection to the database.
+        schema: where the tables belong; None for the first schema of ``search_path`` that has them,
+            or else the first there is.
+        auto_create: whether missing tables may be made.
+        lock_timeout: seconds to wait for another process that is making them.
+
+    Raises ``StorageSchemaError`` when they are missing and may not be made, are not ours, come from
+    an earlier release, or are newer than this one.
+
+    """
+    session = await connection.fetchrow(_sql.SESSION)
+    if session is None or session["encoding"] != "UTF8":
+        raise StorageConfigurationError(
+            "The database is not encoded in UTF-8"
+            + (f" but in {session['encoding']}" if session is not None else "")
+            + ", so it cannot hold every text. Use a database created with ENCODING 'UTF8'."
+        )
+    place: str | None = None
+    for _ in range(_TRIES):
+        path = [schema] if schema is not None else list(session["schemas"])
+        found = await _probe(connection, path)
+        place = schema if schema is not None else _place(found, path)
+        if place is None:
+            raise StorageSchemaError(
+                "search_path names no existing schema, so there is no place for the tables. Set "
+                "CORAIL_DB_SCHEMA, or the role's search_path."
+            )
+        if _accept(found.get(place, {}), place):
+            return place
+        if not auto_create:
+            raise _missing(place, session["role"], "auto_create is off")
+        try:
+            await _create(connection, place, lock_timeout)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise _missing(place, session["role"], "the role may not create them") from error
+        except asyncpg.PostgresError as error:
+            if error.sqlstate not in _RACES:
+                raise
+    raise StorageSchemaError(
+        f"The tables in schema {place} could not be made in {_TRIES} tries: something keeps changing them."
+    )
+
+
+def schema_sql(schema: str = "public", *, create_schema: bool = True) -> str:
+    """Return the SQL that makes the tables in ``schema``, for a role that has the right to.
+
+    The library runs the same on first connection; this is for databases where it may not.
+    """
+    commands = _sql.definition(checked_schema(schema), create_schema=create_schema)
+    return "".join(f"{command};\n" for command in commands)
+
+
+def checked_schema(schema: str) -> str:
+    """Return a schema name PostgreSQL can have; raises ``StorageConfigurationError`` otherwise."""
+    if not isinstance(schema, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+        raise TypeError(f"schema must be a str, not {type(schema).__name__}")
+    try:
+        size = len(schema.encode("utf-8"))
+    except UnicodeEncodeError:
+        size = 0
+    if not 1 <= size <= 63 or "\x00" in schema:
+        raise StorageConfigurationError(
+            "The schema (CORAIL_DB_SCHEMA or schema=) must be a name of 1 to 63 bytes, without NUL."
+        )
+    return schema
+
+
+async def _probe(connection: Connection, schemas: list[str]) -> dict[str, _Tables]:
+    found: dict[str, _Tables] = {}
+    for row in await connection.fetch(_sql.PROBE, schemas):
+        table = _Table(
+            dict(zip(row["columns"], row["types"], strict=True)), row["kind"] in "rp", row["comment"]
+        )
+        found.setdefault(row["schema"], {})[row["name"]] = table
+    return found
+
+
+def _place(found: Mapping[str, _Tables], path: list[str]) -> str | None:
+    # Where an unqualified name would have led an earlier release, too.
+    for schema in path:
+        conversations = found.get(schema, {}).get("conversations")
+        if conversations is not None and conversations.has(_OLD_CONVERSATIONS):
+            return schema
+    return path[0] if path else None
+
+
+def _accept(tables: _Tables, schema: str) -> bool:
+    """Return whether the tables are there and ours, False when some are missing and none is foreign."""
+    conversations, messages = tables.get("conversations"), tables.get("messages")
+    if _is_older(conversations, messages):
+        raise StorageSchemaError(
+            f"The tables in schema {schema} were made by an earlier release of Corail and are left alone. "
+            "Set CORAIL_DB_SCHEMA to another schema, or keep the earlier release for these conversations."
+        )
+    for name, table, wanted in (
+        ("conversations", conversations, _CONVERSATIONS),
+        ("messages", messages, _MESSAGES),
+    ):
+        if table is not None and not table.has(wanted):
+            raise StorageSchemaError(
+                f"The table {name} in schema {schema} is not ours ({table.lacking(wanted)}) and is left "
+                "alone. Set CORAIL_DB_SCHEMA to another schema."
+            )
+    if conversations is not None:
+        _check_version(conversations.comment, schema)
+    return conversations is not None and messages is not None
+
+
+def _is_older(conversations: _Table | None, messages: _Table | None) -> bool:
+    return (
+        conversations is not None
+        and conversations.has(_OLD_CONVERSATIONS)
+        and not conversations.has(_CONVERSATIONS)
+        and (messages is None or messages.has(_OLD_MESSAGES))
+    )
+
+
+def _check_version(comment: str | None, schema: str) -> None:
+    # Restored without comments, the columns alone have to do.
+    if comment is None or not comment.startswith(_sql.COMMENT):
+        return
+    recorded = comment.removeprefix(_sql.COMMENT).partition(" ")[0]
+    if not (recorded.isascii() and recorded.isdigit()) or int(recorded) > _sql.SCHEMA_VERSION:
+        raise StorageSchemaError(
+            f"The tables in schema {schema} have version {recorded[:20]!r}; this release knows up to "
+            f"{_sql.SCHEMA_VERSION}. Upgrade corail-storage-postgresql."
+        )
+
+
+async def _create(connection: Connection, schema: str, lock_timeout: float) -> None:
+    try:
+        await _create_under_lock(connection, schema, lock_timeout, lock=True)
+    except asyncpg.PostgresError as error:
+        if error.sqlstate not in _NO_LOCKS:
+            raise
+        await _create_under_lock(connection, schema, lock_timeout, lock=False)
+
+
+async def _create_under_lock(connection: Connection, schema: str, lock_timeout: float, *, lock: bool) -> None:
+    async with connection.transaction():
+        await connection.execute(_sql.LOCK_TIMEOUT, f"{max(1, int(lock_timeout * 1000))}ms")
+        if lock:
+            await connection.execute(_sql.LOCK, _lock_key(schema))
+            # Made meanwhile by the process that held the lock: not even IF NOT EXISTS may run then.
+            if _accept((await _probe(connection, [schema])).get(schema, {}), schema):
+                return
+        exists = await connection.fetchval(_sql.SCHEMA_EXISTS, schema)
+        for command in _sql.definition(schema, create_schema=not exists):
+            await connection.execute(command)
+
+
+def _lock_key(schema: str) -> int:
+    digest = hashlib.sha256(f"corail.storage.postgresql:{schema}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _missing(schema: str, role: str, why: str) -> StorageError:
+    return StorageSchemaError(
+        f"The tables are missing in schema {schema}, and {why} (role {role}). Let a role with the right "
+        f"to do so run:\n{schema_sql(schema)}"
+        f"GRANT USAGE ON SCHEMA {_sql.quoted(schema)} TO {_sql.quoted(role)};\n"
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {_sql.quoted(schema)}.conversations, "
+        f"{_sql.quoted(schema)}.messages TO {_sql.quoted(role)};"
+    )

@@ -1,0 +1,251 @@
+"""Every SQL statement of this backend, as named constants; nothing here executes anything.
+
+``{conversations}`` and ``{messages}`` stand for qualified, quoted names, since ``search_path`` cannot
+be relied on behind a pooler. The statements stay inside what PostgreSQL, Citus, YugabyteDB and
+CockroachDB share: no sequence, trigger, temporary table, session setting or session lock, and each
+table is written once per statement.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+COMMENT: Final = "corail-storage schema "
+"""Start of the comment on ``conversations`` that records the version; comments need no grant to read."""
+
+APPEND: Final = """
+WITH conv AS (
+  INSERT INTO {conversations} AS c (id, last_id, message_count)
+  SELECT t.id, t.n, t.n
+  FROM unnest($1::text[], $2::bigint[]) AS t(id, n),
+       -- Bounds the wait for a row lock, for this statement only and in the same round trip.
+       (SELECT set_config('lock_timeout', $8, true) OFFSET 0) AS cfg(v)
+  WHERE cfg.v IS NOT NULL
+  -- One lock order for every writer: with two, 92 of 227 batches deadlocked.
+  ORDER BY t.id COLLATE "C"
+  ON CONFLICT (id) DO UPDATE SET
+    last_id = c.last_id + EXCLUDED.last_id,
+    message_count = c.message_count + EXCLUDED.message_count,
+    -- The default of the column: Citus refuses a function call here.
+    updated_at = EXCLUDED.updated_at
+  RETURNING c.id, c.last_id
+)
+INSERT INTO {messages} (conversation_id, id, uid, role, content)
+-- Numbers are taken under the row lock, so no reader ever sees a gap that fills later (C-21).
+SELECT m.cid, conv.last_id - m.back, m.uid, m.role, m.content
+FROM unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::text[])
+  AS m(cid, back, uid, role, content)
+JOIN conv ON conv.id = m.cid
+"""
+
+STORED: Final = """
+SELECT uid, role, content
+FROM {messages}
+WHERE conversation_id = $1 AND uid = ANY($2::uuid[])
+"""
+
+# A duplicate found by a retry is acknowledged only after this has committed: it waits for a
+# synchronous standby as the append itself should have.
+BARRIER: Final = """
+UPDATE {conversations} SET updated_at = now() WHERE id = $1
+"""
+
+MESSAGES: Final = """
+SELECT role, content
+FROM {messages}
+WHERE conversation_id = $1
+ORDER BY id
+"""
+
+RECENT: Final = """
+SELECT role, content
+FROM (
+  SELECT id, role, content
+  FROM {messages}
+  WHERE conversation_id = $1
+  ORDER BY id DESC
+  LIMIT $2
+) AS tail
+ORDER BY id
+"""
+
+PAGE_MESSAGES: Final = """
+SELECT id, role, content, created_at
+FROM {messages}
+WHERE conversation_id = $1 AND id > $2
+ORDER BY id
+LIMIT $3
+"""
+
+CREATE: Final = """
+INSERT INTO {conversations} (id, metadata) VALUES ($1, $2::jsonb) ON CONFLICT (id) DO NOTHING
+"""
+
+EXISTS: Final = """
+SELECT EXISTS (SELECT 1 FROM {conversations} WHERE id = $1)
+"""
+
+# metadata as text: without a codec asyncpg returns jsonb as text anyway, and CockroachDB wants the cast.
+LIST: Final = """
+SELECT id, title, metadata::text AS metadata, created_at, updated_at, message_count
+FROM {conversations}
+ORDER BY created_at DESC, id COLLATE "C" DESC
+"""
+
+ROW: Final = """
+SELECT id, title, metadata::text AS metadata, created_at, updated_at, message_count
+FROM {conversations}
+WHERE id = $1
+"""
+
+FIRST_PAGE: Final = """
+SELECT id, title, metadata::text AS metadata, created_at, updated_at, message_count
+FROM {conversations}
+ORDER BY created_at DESC, id COLLATE "C" DESC
+LIMIT $1
+"""
+
+NEXT_PAGE: Final = """
+SELECT id, title, metadata::text AS metadata, created_at, updated_at, message_count
+FROM {conversations}
+WHERE (created_at, id COLLATE "C") < ($2, $3)
+ORDER BY created_at DESC, id COLLATE "C" DESC
+LIMIT $1
+"""
+
+# now(), not clock_timestamp(): Citus refuses volatile functions in an UPDATE.
+TITLE: Final = """
+UPDATE {conversations} SET title = $2, updated_at = now() WHERE id = $1
+"""
+
+CREATED_AT: Final = """
+SELECT created_at FROM {conversations} WHERE id = $1
+"""
+
+# Only the conversation that was there when the call began: repeated after a lost reply, it cannot
+# remove one that was created again in the meantime, and so no acknowledged append (C-32).
+DELETE: Final = """
+DELETE FROM {conversations} WHERE id = $1 AND created_at = $2
+"""
+
+CHECK: Final = """
+SELECT
+  current_setting('server_version') AS version,
+  pg_is_in_recovery() AS standby,
+  current_setting('transaction_read_only') = 'on' AS read_only,
+  current_setting('default_transaction_isolation') AS isolation
+"""
+
+SESSION: Final = """
+SELECT
+  current_schemas(false)::text[] AS schemas,
+  current_user::text AS role,
+  current_setting('server_encoding') AS encoding
+"""
+
+# pg_catalog, not information_schema: that shows only tables the role has been granted.
+PROBE: Final = """
+SELECT
+  n.nspname::text AS schema,
+  c.relname::text AS name,
+  c.relkind::text AS kind,
+  obj_description(c.oid, 'pg_class') AS comment,
+  array_agg(a.attname::text ORDER BY a.attnum) AS columns,
+  array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) AS types
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = ANY($1::text[])
+  AND c.relname IN ('conversations', 'messages')
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+GROUP BY n.nspname, c.relname, c.relkind, c.oid
+"""
+
+# Of the transaction, so that it works behind PgBouncer; the key is ours and the schema's.
+LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
+LOCK_TIMEOUT: Final = "SELECT set_config('lock_timeout', $1, true)"
+
+SCHEMA_EXISTS: Final = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)"
+CREATE_SCHEMA: Final = "CREATE SCHEMA IF NOT EXISTS {schema}"
+
+# fillfactor leaves room for the counters to change in place (HOT); no index covers a column that
+# an append changes.
+CREATE_CONVERSATIONS: Final = """
+CREATE TABLE IF NOT EXISTS {conversations} (
+  id text COLLATE "C" PRIMARY KEY,
+  title text NOT NULL DEFAULT '',
+  metadata jsonb NOT NULL DEFAULT '{{}}',
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  last_id bigint NOT NULL DEFAULT 0,
+  message_count bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 80)
+"""
+
+CREATE_MESSAGES: Final = """
+CREATE TABLE IF NOT EXISTS {messages} (
+  conversation_id text COLLATE "C" NOT NULL REFERENCES {conversations} (id) ON DELETE CASCADE,
+  id bigint NOT NULL,
+  uid uuid NOT NULL,
+  role text NOT NULL,
+  content text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (conversation_id, id),
+  UNIQUE (conversation_id, uid)
+)
+"""
+
+CREATE_INDEX: Final = """
+CREATE INDEX IF NOT EXISTS idx_conversations_created_at ON {conversations} (created_at, id COLLATE "C")
+"""
+
+RECORD_VERSION: Final = f"""
+COMMENT ON TABLE {{conversations}} IS '{COMMENT}{SCHEMA_VERSION}'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """The statements with the names of one schema filled in."""
+
+    append: str
+    stored: str
+    barrier: str
+    messages: str
+    recent: str
+    page_messages: str
+    create: str
+    exists: str
+    list: str
+    row: str
+    first_page: str
+    next_page: str
+    title: str
+    created_at: str
+    delete: str
+
+
+def quoted(identifier: str) -> str:
+    """Return an identifier as it can stand in SQL, whatever it contains."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def statements(schema: str) -> Statements:
+    """Return the statements for the tables in ``schema``."""
+    return Statements(
+        **{item.name: _filled(globals()[item.name.upper()], schema) for item in fields(Statements)}
+    )
+
+
+def definition(schema: str, *, create_schema: bool) -> list[str]:
+    """Return the statements that make the tables, in order, one command each."""
+    commands = [CREATE_CONVERSATIONS, CREATE_MESSAGES, CREATE_INDEX, RECORD_VERSION]
+    return [_filled(command, schema) for command in ([CREATE_SCHEMA] if create_schema else []) + commands]
+
+
+def _filled(command: str, schema: str) -> str:
+    return command.strip().format(
+        schema=quoted(schema),
+        conversations=f"{quoted(schema)}.conversations",
+        messages=f"{quoted(schema)}.messages",
+    )

@@ -1,0 +1,307 @@
+"""``PostgreSQLStorage``: the port on PostgreSQL. Checks and escapes on the way in, shapes on the way out.
+
+What is sent stands in ``_sql``, how often in ``_database``, how appends are kept exact in ``_append``.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from time import perf_counter
+from typing import Any, Final
+
+from corail.storage import capabilities
+from corail.storage.cursors import decode_cursor, encode_cursor
+from corail.storage.errors import (
+    InvalidInputError,
+    StorageClosedError,
+    StorageConfigurationError,
+    StorageError,
+)
+from corail.storage.port import StoragePort
+from corail.storage.postgresql import _rows, _settings, _sql
+from corail.storage.postgresql._append import append
+from corail.storage.postgresql._batch import Turn, turn
+from corail.storage.postgresql._database import Access, Database, Retries
+from corail.storage.postgresql._sql import Statements
+from corail.storage.postgresql._text import escape, escape_metadata
+from corail.storage.postgresql._types import Pool
+from corail.storage.rows import CheckReport, ConversationPage, ConversationRow, MessagePage
+from corail.storage.validation import (
+    MAX_CONTENT_BYTES,
+    check_conversation_id,
+    check_cursor,
+    check_idempotency_key,
+    check_limit,
+    check_messages,
+    check_metadata,
+    check_page_limit,
+    check_title,
+    lookup_id,
+)
+
+_LARGEST: Final = 2**63 - 1
+_LOCK_TIMEOUT: Final = 5.0
+
+
+class PostgreSQLStorage(StoragePort):
+    """Conversations in PostgreSQL: durable, in one permanent order, the same from every replica.
+
+    One object serves any number of tasks, threads and event loops; each loop gets its own pool.
+    Nothing is connected before the first call, which also makes missing tables. All times are in
+    seconds.
+
+    Args:
+        dsn: ``postgresql://user:password@host:5432/database``, several hosts and TLS parameters
+            included; None means ``CORAIL_DATABASE_URL``.
+        pool: an asyncpg pool of your own instead; it is used in its own loop and never closed here.
+            Behind PgBouncer give it unnamed statements (``statement_cache_size=0``).
+        schema: the schema of the tables; None means ``CORAIL_DB_SCHEMA``, or else the first one of
+            ``search_path`` that has them.
+        pool_size: connections per event loop, 1 to 1,000; None means ``CORAIL_DB_POOL_SIZE``, or 10.
+        connect_timeout: for each host, name resolution, TLS and authentication included; None means
+            the URL's ``connect_timeout``, or 5.
+        acquire_timeout: for a connection while all are in use.
+        command_timeout: for one statement; None means the URL's ``command_timeout``, or 15.
+        deadline: for one call with all its retries. A server that was reachable before is waited
+            for this long, so that a failover passes unnoticed.
+        close_timeout: how long ``aclose`` waits for calls under way.
+        max_content_bytes: bytes of UTF-8 in one message or title, up to 64 MiB.
+        auto_create: make missing tables on first use; False where only migrations may.
+
+    Raises ``StorageConfigurationError`` for a missing or malformed setting.
+
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        pool: Pool | None = None,
+        schema: str | None = None,
+        pool_size: int | None = None,
+        connect_timeout: float | None = None,
+        acquire_timeout: float = 10.0,
+        command_timeout: float | None = None,
+        deadline: float = 30.0,
+        close_timeout: float = 10.0,
+        max_content_bytes: int = MAX_CONTENT_BYTES,
+        auto_create: bool = True,
+    ) -> None:
+        if pool is not None and dsn is not None:
+            raise StorageConfigurationError("Give either dsn= or pool=, not both.")
+        source = _settings.database_url(dsn) if pool is None else None
+        self._schema = _settings.schema_name(schema)
+        self._max_content_bytes = _settings.content_limit(max_content_bytes)
+        limits = _settings.limits(
+            source,
+            pool_size=pool_size,
+            connect_timeout=connect_timeout,
+            acquire_timeout=acquire_timeout,
+            command_timeout=command_timeout,
+            deadline=deadline,
+            close_timeout=close_timeout,
+        )
+        given = source if source is not None else pool
+        if given is None:
+            raise AssertionError("unreachable: without a pool there is a parsed URL")
+        self._database = Database(given, limits, self._schema, auto_create=auto_create)
+        # A pool of the caller's belongs to one loop.
+        self.capabilities = capabilities.ALL - ({capabilities.MULTI_LOOP} if pool is not None else set())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._database.where}, schema={self._schema!r}>"
+
+    async def get_messages(self, conversation_id: str) -> list[dict[str, str]]:
+        known = lookup_id(conversation_id)
+        if known is None:
+            return []
+        return await self._messages(lambda sql: sql.messages, escape(known))
+
+    async def get_recent_messages(self, conversation_id: str, limit: int) -> list[dict[str, str]]:
+        known, count = lookup_id(conversation_id), check_limit(limit)
+        if known is None or count == 0:
+            return []
+        return await self._messages(lambda sql: sql.recent, escape(known), min(count, _LARGEST))
+
+    async def append_message(self, conversation_id: str, role: str, content: str) -> None:
+        await self.append_messages(conversation_id, [{"role": role, "content": content}])
+
+    async def append_messages(
+        self,
+        conversation_id: str,
+        messages: Iterable[Mapping[str, str]],
+        *,
+        idempotency_key: str | None = None,
+    ) -> None:
+        known = check_conversation_id(conversation_id)
+        checked = check_messages(messages, max_bytes=self._max_content_bytes)
+        key = check_idempotency_key(idempotency_key)
+        if checked:
+            await self._append(turn(known, checked, key))
+
+    async def create_conversation(self, conversation_id: str, metadata: dict[str, Any] | None = None) -> None:
+        known = escape(check_conversation_id(conversation_id))
+        text = json.dumps(escape_metadata(check_metadata(metadata) or {}), allow_nan=False)
+
+        async def create(access: Access) -> None:
+            await access.connection.execute(access.sql.create, known, text, timeout=access.seconds)
+
+        await self._database.run(create, changes=True)
+
+    async def conversation_exists(self, conversation_id: str) -> bool:
+        known = lookup_id(conversation_id)
+        if known is None:
+            return False
+
+        async def exists(access: Access) -> bool:
+            return bool(
+                await access.connection.fetchval(access.sql.exists, escape(known), timeout=access.seconds)
+            )
+
+        return await self._database.run(exists)
+
+    async def get_conversation(self, conversation_id: str) -> ConversationRow | None:
+        known = lookup_id(conversation_id)
+        if known is None:
+            return None
+
+        async def row(access: Access) -> ConversationRow | None:
+            found = await access.connection.fetchrow(access.sql.row, escape(known), timeout=access.seconds)
+            return None if found is None else _rows.conversation(found)
+
+        return await self._database.run(row)
+
+    async def list_conversations(self) -> list[dict[str, Any]]:
+        async def rows(access: Access) -> list[dict[str, Any]]:
+            found = await access.connection.fetch(access.sql.list, timeout=access.seconds)
+            return [dict(_rows.conversation(row)) for row in found]
+
+        return await self._database.run(rows)
+
+    async def page_conversations(self, *, limit: int = 50, after: str | None = None) -> ConversationPage:
+        count, cursor = check_page_limit(limit), check_cursor(after)
+        position = () if cursor is None else decode_cursor(cursor)
+
+        async def page(access: Access) -> ConversationPage:
+            sql = access.sql.next_page if position else access.sql.first_page
+            start = (position[0], escape(position[1])) if position else ()
+            # One row more than asked for tells whether there is a next page.
+            found = await access.connection.fetch(sql, count + 1, *start, timeout=access.seconds)
+            items = [_rows.conversation(row) for row in found[:count]]
+            more = len(found) > count
+            return {
+                "items": items,
+                "next": encode_cursor(items[-1]["created_at"], items[-1]["id"]) if more else None,
+            }
+
+        return await self._database.run(page)
+
+    async def page_messages(
+        self, conversation_id: str, *, limit: int = 100, after: str | None = None
+    ) -> MessagePage:
+        known, count = lookup_id(conversation_id), check_page_limit(limit)
+        last = _number(check_cursor(after))
+        if known is None:
+            return {"items": [], "next": None}
+
+        async def page(access: Access) -> MessagePage:
+            found = await access.connection.fetch(
+                access.sql.page_messages, escape(known), last, count + 1, timeout=access.seconds
+            )
+            items = [_rows.message_item(row) for row in found[:count]]
+            return {"items": items, "next": str(found[count - 1]["id"]) if len(found) > count else None}
+
+        return await self._database.run(page)
+
+    async def update_title(self, conversation_id: str, title: str) -> None:
+        known, text = lookup_id(conversation_id), check_title(title, max_bytes=self._max_content_bytes)
+        if known is None:
+            return
+
+        async def update(access: Access) -> None:
+            await access.connection.execute(
+                access.sql.title, escape(known), escape(text), timeout=access.seconds
+            )
+
+        await self._database.run(update, changes=True)
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        known = lookup_id(conversation_id)
+        if known is None:
+            return
+        target = escape(known)
+
+        async def born(access: Access) -> object:
+            return await access.connection.fetchval(access.sql.created_at, target, timeout=access.seconds)
+
+        created_at = await self._database.run(born)
+
+        async def delete(access: Access) -> None:
+            await access.connection.execute(access.sql.delete, target, created_at, timeout=access.seconds)
+
+        if created_at is not None:
+            await self._database.run(delete, changes=True)
+
+    async def check(self) -> CheckReport:
+        started = perf_counter()
+        report: CheckReport = {
+            "ok": False,
+            "latency": 0.0,
+            "versions": {"schema": str(_sql.SCHEMA_VERSION)},
+            "role": None,
+            "writable": None,
+            "problem": None,
+            "warnings": [],
+        }
+        try:
+            found = await self._database.run(_look)
+            report["pool"] = await self._database.pool_use()
+        except StorageClosedError:
+            raise
+        except StorageError as error:
+            report["problem"] = str(error)
+        else:
+            report["versions"]["server"] = found["version"]
+            report["role"] = "standby" if found["standby"] else "primary"
+            report["writable"] = not found["read_only"]
+            report["ok"] = not found["read_only"]
+            if found["read_only"]:
+                report["problem"] = (
+                    f"{self._database.where} is read-only. Point the database URL at the primary."
+                )
+            if found["isolation"] != "read committed":
+                report["warnings"].append(
+                    f"default_transaction_isolation is {found['isolation']!r}: concurrent appends to one "
+                    "conversation will be repeated often. Use 'read committed' for this role."
+                )
+        report["latency"] = perf_counter() - started
+        return report
+
+    async def aclose(self) -> None:
+        await self._database.aclose()
+
+    async def _append(self, item: Turn) -> None:
+        # The seam of group commit: today every turn is a batch of its own.
+        retries = Retries(self._database.limits.deadline)
+        await append(self._database, [item], lock_timeout=_LOCK_TIMEOUT, retries=retries)
+
+    async def _messages(self, query: Callable[[Statements], str], *arguments: object) -> list[dict[str, str]]:
+        async def fetch(access: Access) -> list[dict[str, str]]:
+            found = await access.connection.fetch(query(access.sql), *arguments, timeout=access.seconds)
+            return [_rows.message(row) for row in found]
+
+        return await self._database.run(fetch)
+
+
+async def _look(access: Access) -> Mapping[str, Any]:
+    row = await access.connection.fetchrow(_sql.CHECK, timeout=access.seconds)
+    return {} if row is None else dict(row)
+
+
+def _number(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and int(cursor) <= _LARGEST):
+        raise InvalidInputError(
+            "after is not a cursor of this method; pass the 'next' of an earlier page or an item's 'id'."
+        )
+    return int(cursor)
