@@ -1,4 +1,4 @@
-"""Turns of conversations, and the batch of them that travels in one statement; pure data, no I/O.
+"""Turns of conversations, and what the append statement is given for a batch of them; data, no I/O.
 
 A turn is what one caller appends to one conversation at once. Its uids come from its key and the
 position in the turn, so that a repeat of the turn carries the same uids and can be recognised.
@@ -6,17 +6,15 @@ position in the turn, so that a repeat of the turn carries the same uids and can
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from secrets import token_hex
+from typing import NamedTuple
 from uuid import UUID
 
 from corail.storage.postgresql._text import escape
 from corail.storage.validation import CheckedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """Messages that one caller appends to one conversation, next to each other or not at all."""
 
     conversation_id: str
@@ -25,32 +23,24 @@ class Turn:
     """The caller's idempotency key, or a random one."""
     keyed: bool
     """Whether the caller chose the key."""
-    roles: tuple[str, ...]
-    """Escaped."""
-    contents: tuple[str, ...]
-    """Escaped."""
+    messages: list[tuple[str, str]]
+    """Role and content of each, escaped."""
     size: int
     """Bytes of UTF-8 in all contents."""
 
-    @property
-    def uids(self) -> list[UUID]:
-        """One uid per message."""
-        return [uid(self.key, position) for position in range(len(self.contents))]
-
     def by_uid(self) -> dict[UUID, tuple[str, str]]:
         """Return role and content by uid, as they are stored."""
-        return dict(zip(self.uids, zip(self.roles, self.contents, strict=True), strict=True))
+        return {uid(self.key, position): message for position, message in enumerate(self.messages)}
 
 
 def turn(conversation_id: str, messages: Sequence[CheckedMessage], key: str | None) -> Turn:
     """Return a turn of checked messages; without a key a random one is drawn."""
     return Turn(
-        conversation_id=escape(conversation_id),
-        key=token_hex(16) if key is None else key,
-        keyed=key is not None,
-        roles=tuple(escape(message.role) for message in messages),
-        contents=tuple(escape(message.content) for message in messages),
-        size=sum(message.size for message in messages),
+        escape(conversation_id),
+        token_hex(16) if key is None else key,
+        key is not None,
+        [(escape(role), escape(content)) for role, content, _ in messages],
+        sum(message.size for message in messages),
     )
 
 
@@ -73,22 +63,18 @@ def arguments(turns: Iterable[Turn]) -> list[list[object]]:
     Turns of one conversation keep their order. Every message's distance from the end of its
     conversation's share is counted here, so that the server needs no window function.
     """
+    shares: dict[str, list[tuple[UUID, str, str]]] = {}
+    for item in turns:
+        share = shares.setdefault(item.conversation_id, [])
+        key = item.key
+        for position, (role, content) in enumerate(item.messages):
+            share.append((uid(key, position), role, content))
     ids: list[object] = []
-    counts: list[object] = []
-    rows: list[tuple[object, ...]] = []
-    in_order = sorted(turns, key=_conversation)
-    for conversation_id, group in groupby(in_order, key=_conversation):
-        share = [
-            (uid(item.key, position), role, content)
-            for item in group
-            for position, (role, content) in enumerate(zip(item.roles, item.contents, strict=True))
-        ]
-        ids.append(conversation_id)
-        counts.append(len(share))
-        last = len(share) - 1
-        rows.extend((conversation_id, last - index, *message) for index, message in enumerate(share))
-    return [ids, counts, *(list(column) for column in zip(*rows, strict=True))]
-
-
-def _conversation(item: Turn) -> str:
-    return item.conversation_id
+    backs: list[object] = []
+    rows: list[tuple[UUID, str, str]] = []
+    for conversation_id, share in shares.items():
+        ids.extend([conversation_id] * len(share))
+        backs.extend(range(len(share) - 1, -1, -1))
+        rows.extend(share)
+    columns = [list[object](column) for column in zip(*rows, strict=True)]
+    return [list(shares), [len(share) for share in shares.values()], ids, backs, *columns]

@@ -49,7 +49,7 @@ class Limits:
     """For a connection that somebody else is using."""
     command_timeout: float
     deadline: float
-    """For one call with all its retries."""
+    """For one call with all its retries: after it no attempt is begun."""
     close_timeout: float
     statement_cache_size: int
 
@@ -64,10 +64,15 @@ class Access:
 
 
 class Retries:
-    """The time one call has, and the pauses between its attempts."""
+    """The time one call has, and the pauses between its attempts.
 
-    def __init__(self, seconds: float) -> None:
-        self._end = monotonic() + seconds
+    Args:
+        end: when to give up, on the ``time.monotonic`` clock.
+
+    """
+
+    def __init__(self, end: float) -> None:
+        self._end = end
         self._pause = _FIRST_PAUSE
 
     @property
@@ -127,7 +132,7 @@ class Database:
             changes: whether it writes, for the message when its outcome stays unknown.
 
         """
-        retries = Retries(self.limits.deadline)
+        retries = Retries(monotonic() + self.limits.deadline)
         unknown = False
         while True:
             result = await self.attempt(operation, retries)
@@ -152,8 +157,8 @@ class Database:
         except Exception as error:  # noqa: BLE001 - judged there; what is not the driver's is raised again
             return self._if_ever_reached(from_connecting(error, self.where))
         try:
-            seconds = max(min(self.limits.command_timeout, retries.left), _SHORTEST)
-            return await operation(Access(connection, self._current(), seconds))
+            # Not cut to what is left of the deadline: a statement given 10 ms would end up unknown.
+            return await operation(Access(connection, self._current(), self.limits.command_timeout))
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - likewise

@@ -1,23 +1,21 @@
-"""One asyncpg pool per event loop: opened once, swept when its loop is gone, never shared with a fork.
+"""One asyncpg pool per event loop, opened once however many callers wait for it.
 
-An asyncpg pool belongs to the loop it was made in. One storage object serves many (C-22), so this
-keeps a pool for each. Knows nothing of tables or statements.
+An asyncpg pool belongs to the loop it was made in; one storage object serves many (C-22). Knows
+nothing of tables or statements.
 """
 
 import asyncio
 import contextlib
-import os
 import socket
-import threading
-import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
-from corail.storage.errors import StorageClosedError
+from corail.storage.errors import StorageClosedError, StorageConfigurationError
+from corail.storage.postgresql._loops import PerLoop
 from corail.storage.postgresql._types import Pool
 
+CLOSED: Final = "The storage is closed. Create a new one."
 _DROP_WITHIN: Final = 60.0
-_CLOSED: Final = "The storage is closed. Create a new one."
 
 
 class Pools(Protocol):
@@ -50,81 +48,50 @@ class LoopPools:
 
     def __init__(self, open_pool: Callable[[], Coroutine[Any, Any, Pool]]) -> None:
         self._open_pool = open_pool
-        self._lock = threading.Lock()
-        self._tasks: dict[asyncio.AbstractEventLoop, asyncio.Task[Pool]] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._openings: PerLoop[asyncio.Task[Pool]] = PerLoop(_cut)
+        self._closings: set[asyncio.Task[None]] = set()
         self._closed = False
-        _EVERY.add(self)
 
     async def get(self) -> Pool:
-        """Return the running loop's pool; any number of callers wait for one opening.
+        """Return the running loop's pool.
 
-        A failed opening is not remembered, a cancelled caller does not cancel it for the others.
-        Raises ``StorageClosedError`` after ``aclose``.
+        A failed opening is not remembered, and a cancelled caller does not cancel it for the
+        others. Raises ``StorageClosedError`` after ``aclose``.
         """
-        task = self._tasks.get(asyncio.get_running_loop())
-        if task is None or self._closed or (task.done() and not _succeeded(task)):
-            task = self._open()
-        return task.result() if task.done() else await asyncio.shield(task)
+        opening = self._openings.current()
+        if opening is None or self._closed or _failed(opening):
+            opening = self._openings.replace(self._open)
+        return opening.result() if opening.done() else await asyncio.shield(opening)
 
     def forget(self) -> None:
         """Close idle connections of the running loop, and the others as they come back."""
-        task = self._tasks.get(asyncio.get_running_loop())
-        if task is not None and _succeeded(task):
+        opening = self._openings.current()
+        if opening is not None and _succeeded(opening):
             # Awaitable only by habit: it counts a generation up and does no I/O.
-            _run_at_once(task.result().expire_connections())
+            _run_at_once(opening.result().expire_connections())
 
     def drop(self) -> None:
         """Let go of the running loop's pool: calls under way finish on it, later ones open another."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            task = self._tasks.pop(loop, None)
-        if task is not None and _succeeded(task):
-            closing = loop.create_task(_close(task, _DROP_WITHIN))
+        opening = self._openings.remove()
+        if opening is not None:
+            closing = asyncio.get_running_loop().create_task(_close(opening, _DROP_WITHIN))
             # The loop keeps only weak references to its tasks.
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
 
     async def aclose(self, within: float) -> None:
         """Close every pool in its own loop, or cut its connections where the loop no longer runs."""
-        with self._lock:
-            self._closed = True
-            tasks, self._tasks = self._tasks, {}
-        here = asyncio.get_running_loop()
-        waiting: list[Awaitable[None]] = []
-        for loop, task in tasks.items():
-            if loop is here:
-                waiting.append(_close(task, within))
-            elif loop.is_running():
-                waiting.append(
-                    asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_close(task, within), loop))
-                )
-            else:
-                _cut(task)
-        # A foreign loop may stop while it is being waited for: bounded, and its failure is not ours.
-        for future in waiting:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(future, within + 1)
+        self._closed = True
+        await self._openings.clear(_close, within)
 
-    def _open(self) -> asyncio.Task[Pool]:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            if self._closed:
-                raise StorageClosedError(_CLOSED)
-            for dead in [other for other in self._tasks if other.is_closed()]:
-                _cut(self._tasks.pop(dead))
-            task = self._tasks.get(loop)
-            if task is None or (task.done() and not _succeeded(task)):
-                task = self._tasks[loop] = loop.create_task(self._open_pool())
-                task.add_done_callback(_retrieve)
-            return task
-
-    def after_fork(self) -> None:
-        """Start anew in a forked child."""
-        # Closing an inherited connection would break the parent's: kept referenced, never touched.
-        _INHERITED.append(self._tasks)
-        self._lock = threading.Lock()
-        self._tasks = {}
+    def _open(self, present: asyncio.Task[Pool] | None) -> asyncio.Task[Pool]:
+        if self._closed:
+            raise StorageClosedError(CLOSED)
+        if present is not None and not _failed(present):
+            return present
+        opening = asyncio.get_running_loop().create_task(self._open_pool())
+        opening.add_done_callback(_retrieve)
+        return opening
 
 
 class GivenPool:
@@ -139,18 +106,25 @@ class GivenPool:
     def __init__(self, pool: Pool, prepare: Callable[[Pool], Coroutine[Any, Any, None]]) -> None:
         self._pool = pool
         self._prepare = prepare
-        self._prepared: asyncio.Task[None] | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._closed = False
 
     async def get(self) -> Pool:
         """Return the caller's pool."""
         if self._closed:
-            raise StorageClosedError(_CLOSED)
-        if self._prepared is None or (self._prepared.done() and not _succeeded(self._prepared)):
-            self._prepared = asyncio.get_running_loop().create_task(self._prepare(self._pool))
-            self._prepared.add_done_callback(_retrieve)
-        if not self._prepared.done():
-            await asyncio.shield(self._prepared)
+            raise StorageClosedError(CLOSED)
+        # Private, but without it asyncpg says "another operation is in progress".
+        home = getattr(self._pool, "_loop", None)
+        if home is not None and home is not asyncio.get_running_loop():
+            raise StorageConfigurationError(
+                "The given pool belongs to another event loop. Make one in this loop, or give the storage "
+                "a dsn: then it keeps a pool for every loop."
+            )
+        if self._preparing is None or _failed(self._preparing):
+            self._preparing = asyncio.get_running_loop().create_task(self._prepare(self._pool))
+            self._preparing.add_done_callback(_retrieve)
+        if not self._preparing.done():
+            await asyncio.shield(self._preparing)
         return self._pool
 
     def forget(self) -> None:
@@ -158,28 +132,19 @@ class GivenPool:
 
     def drop(self) -> None:
         """Look at the tables again on the next ``get``."""
-        self._prepared = None
+        self._preparing = None
 
     async def aclose(self, within: float) -> None:  # noqa: ARG002 - the protocol's signature
         """Refuse further use; the pool stays the caller's."""
         self._closed = True
 
 
-_EVERY: Final["weakref.WeakSet[LoopPools]"] = weakref.WeakSet()
-_INHERITED: Final[list[object]] = []
-
-
-def _renew_after_fork() -> None:
-    for pools in list(_EVERY):
-        pools.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
-
-
 def _succeeded(task: asyncio.Task[Any]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
@@ -196,13 +161,13 @@ def _run_at_once(step: Coroutine[Any, Any, None]) -> None:
     step.close()
 
 
-async def _close(task: asyncio.Task[Pool], within: float) -> None:
-    if not task.done():
-        task.cancel()
-        await asyncio.wait([task])
-    if not _succeeded(task):
+async def _close(opening: asyncio.Task[Pool], within: float) -> None:
+    if not opening.done():
+        opening.cancel()
+        await asyncio.wait([opening])
+    if not _succeeded(opening):
         return
-    pool = task.result()
+    pool = opening.result()
     try:
         # close() alone waits without limit for connections that are checked out.
         await asyncio.wait_for(pool.close(), within)
@@ -210,16 +175,16 @@ async def _close(task: asyncio.Task[Pool], within: float) -> None:
         pool.terminate()
 
 
-def _cut(task: asyncio.Task[Pool]) -> None:
+def _cut(opening: asyncio.Task[Pool]) -> None:
     """Close the sockets of a pool whose loop no longer runs.
 
     The pool's own ``terminate`` needs its loop: it raised after the first connection and left 32 of
     40 open. The attributes are private to asyncpg, so each step may fail; then the garbage collector
     closes the rest.
     """
-    if not _succeeded(task):
+    if not _succeeded(opening):
         return
-    holders: Any = getattr(task.result(), "_holders", ())
+    holders: Any = getattr(opening.result(), "_holders", ())
     for holder in holders:
         with contextlib.suppress(Exception):
             raw: socket.socket = holder._con._transport.get_extra_info("socket")  # noqa: SLF001

@@ -38,7 +38,14 @@ FROM unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::text[])
 JOIN conv ON conv.id = m.cid
 """
 
-STORED: Final = """
+FIND_ANY: Final = """
+SELECT m.conversation_id
+FROM unnest($1::text[], $2::uuid[]) AS w(cid, uid)
+JOIN {messages} AS m ON m.conversation_id = w.cid AND m.uid = w.uid
+LIMIT 1
+"""
+
+FIND_KEYED: Final = """
 SELECT uid, role, content
 FROM {messages}
 WHERE conversation_id = $1 AND uid = ANY($2::uuid[])
@@ -209,7 +216,8 @@ class Statements:
     """The statements with the names of one schema filled in."""
 
     append: str
-    stored: str
+    find_any: str
+    find_keyed: str
     barrier: str
     messages: str
     recent: str

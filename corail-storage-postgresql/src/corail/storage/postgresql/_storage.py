@@ -18,9 +18,11 @@ from corail.storage.errors import (
 )
 from corail.storage.port import StoragePort
 from corail.storage.postgresql import _rows, _settings, _sql
-from corail.storage.postgresql._append import append
-from corail.storage.postgresql._batch import Turn, turn
-from corail.storage.postgresql._database import Access, Database, Retries
+from corail.storage.postgresql._batch import turn
+from corail.storage.postgresql._database import Access, Database
+from corail.storage.postgresql._group import GroupCommit
+from corail.storage.postgresql._loops import PerLoop
+from corail.storage.postgresql._pools import CLOSED
 from corail.storage.postgresql._sql import Statements
 from corail.storage.postgresql._text import escape, escape_metadata
 from corail.storage.postgresql._types import Pool
@@ -39,7 +41,6 @@ from corail.storage.validation import (
 )
 
 _LARGEST: Final = 2**63 - 1
-_LOCK_TIMEOUT: Final = 5.0
 
 
 class PostgreSQLStorage(StoragePort):
@@ -104,6 +105,8 @@ class PostgreSQLStorage(StoragePort):
         if given is None:
             raise AssertionError("unreachable: without a pool there is a parsed URL")
         self._database = Database(given, limits, self._schema, auto_create=auto_create)
+        self._writers: PerLoop[GroupCommit] = PerLoop(_abandon)
+        self._closed = False
         # A pool of the caller's belongs to one loop.
         self.capabilities = capabilities.ALL - ({capabilities.MULTI_LOOP} if pool is not None else set())
 
@@ -136,7 +139,8 @@ class PostgreSQLStorage(StoragePort):
         checked = check_messages(messages, max_bytes=self._max_content_bytes)
         key = check_idempotency_key(idempotency_key)
         if checked:
-            await self._append(turn(known, checked, key))
+            writer = self._writers.current() or self._writers.replace(self._open_writer)
+            await writer.append(turn(known, checked, key))
 
     async def create_conversation(self, conversation_id: str, metadata: dict[str, Any] | None = None) -> None:
         known = escape(check_conversation_id(conversation_id))
@@ -277,12 +281,15 @@ class PostgreSQLStorage(StoragePort):
         return report
 
     async def aclose(self) -> None:
+        self._closed = True
+        # Appends first: they are drained through the pools.
+        await self._writers.clear(GroupCommit.aclose, self._database.limits.close_timeout)
         await self._database.aclose()
 
-    async def _append(self, item: Turn) -> None:
-        # The seam of group commit: today every turn is a batch of its own.
-        retries = Retries(self._database.limits.deadline)
-        await append(self._database, [item], lock_timeout=_LOCK_TIMEOUT, retries=retries)
+    def _open_writer(self, present: GroupCommit | None) -> GroupCommit:
+        if self._closed:
+            raise StorageClosedError(CLOSED)
+        return present or GroupCommit(self._database)
 
     async def _messages(self, query: Callable[[Statements], str], *arguments: object) -> list[dict[str, str]]:
         async def fetch(access: Access) -> list[dict[str, str]]:
@@ -290,6 +297,10 @@ class PostgreSQLStorage(StoragePort):
             return [_rows.message(row) for row in found]
 
         return await self._database.run(fetch)
+
+
+def _abandon(writer: GroupCommit) -> None:
+    """Let go of the appends of a loop that no longer runs: their callers are gone with it."""
 
 
 async def _look(access: Access) -> Mapping[str, Any]:

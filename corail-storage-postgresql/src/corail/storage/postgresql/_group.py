@@ -1,0 +1,317 @@
+"""Group commit: appends that wait together travel in one statement.
+
+A flush starts as soon as the previous one is done, with whatever has come in meanwhile; there is no
+timer, so a lone caller waits for nothing. One ``GroupCommit`` serves one event loop. What a batch
+may contain is decided in ``_queue``, what its outcome was in ``_delivery``; here is who waits, who
+is told what, and when.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Iterable, Sequence
+from time import monotonic
+from typing import Any, Final
+
+from corail.storage.errors import StorageClosedError, StorageError, StorageTimeoutError
+from corail.storage.postgresql._batch import Turn
+from corail.storage.postgresql._database import Database, Retries
+from corail.storage.postgresql._delivery import Delivery, unknown_outcome
+from corail.storage.postgresql._failures import Effect, Failure
+from corail.storage.postgresql._pools import CLOSED
+from corail.storage.postgresql._queue import TurnQueue
+
+MAX_HELD_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of UTF-8 that wait or are on their way in one loop; further callers wait for room."""
+MAX_HELD_TURNS: Final = 20_000
+"""Turns that wait or are on their way in one loop."""
+SHARED_LOCK_SECONDS: Final = 0.1
+"""How long a shared batch waits for somebody else's row lock, delaying all conversations in it."""
+ALONE_LOCK_SECONDS: Final = 0.25
+"""How long a turn that travels alone holds its lane while it waits for a row lock."""
+LANES: Final = 4
+"""Turns that travel alone at the same time."""
+
+_SWEEP_SECONDS: Final = 0.25
+_LOCKED: Final = "55P03"
+# The data or the state of one conversation, not of the server: its neighbours are sent without it.
+_ONE_CONVERSATION: Final = (_LOCKED, "57014", "22", "23", "42", "54")
+
+
+class _Pending:
+    """A turn with its caller."""
+
+    __slots__ = ("deadline", "future", "turn")
+
+    def __init__(self, turn: Turn, future: "asyncio.Future[None]", deadline: float) -> None:
+        self.turn = turn
+        self.future = future
+        self.deadline = deadline
+
+    @property
+    def settled(self) -> bool:
+        return self.future.done()
+
+
+class GroupCommit:
+    """The appends of one event loop on their way to the database.
+
+    Args:
+        database: where they go.
+
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._queue: TurnQueue[_Pending] = TurnQueue()
+        self._held_bytes = 0
+        self._held_turns = 0
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._flushing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lanes = asyncio.Semaphore(max(1, min(LANES, database.limits.pool_size - 2)))
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._trouble: StorageError | None = None
+        self._closing = False
+        self._stopped = False
+
+    async def append(self, turn: Turn) -> None:
+        """Store a turn; returns when it is stored.
+
+        A cancelled caller leaves the queue if its turn was not sent yet; otherwise it is stored or
+        not as if nothing had happened, and nobody else notices.
+        """
+        deadline = monotonic() + self._database.limits.deadline
+        await self._admit(turn, deadline)
+        pending = _Pending(turn, asyncio.get_running_loop().create_future(), deadline)
+        self._queue.add(pending)
+        self._start()
+        try:
+            await pending.future
+        finally:
+            self._release(turn)
+
+    async def aclose(self, within: float) -> None:
+        """Send what is waiting, for at most ``within`` seconds, then fail the rest."""
+        self._closing = True
+        while self._tasks and within > 0:
+            started = monotonic()
+            await asyncio.wait(self._tasks, timeout=within)
+            within -= monotonic() - started
+        self._stopped = True
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for pending in list(self._queue):
+            _fail(pending, StorageClosedError(f"{CLOSED} The append was still waiting and was not stored."))
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+
+    async def _admit(self, turn: Turn, deadline: float) -> None:
+        """Wait for room, in order of arrival."""
+        if self._closing:
+            raise StorageClosedError(CLOSED)
+        while self._room or self._is_full(turn):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._room.append(waiter)
+            try:
+                async with asyncio.timeout(max(0.0, deadline - monotonic())):
+                    await waiter
+            except BaseException as error:
+                if waiter in self._room:
+                    self._room.remove(waiter)
+                else:
+                    # Its turn came in the same moment: pass it on.
+                    self._admit_next()
+                if isinstance(error, TimeoutError):
+                    raise StorageTimeoutError(
+                        "Too many appends wait for the database; this one was not stored. Is it overloaded?"
+                    ) from None
+                raise
+            if self._closing:
+                raise StorageClosedError(CLOSED)
+            if not self._is_full(turn):
+                break
+        self._held_bytes += turn.size
+        self._held_turns += 1
+        self._admit_next()
+
+    def _is_full(self, turn: Turn) -> bool:
+        # A turn that is alone passes whatever its size, or it would never pass.
+        return self._held_turns > 0 and (
+            self._held_turns >= MAX_HELD_TURNS or self._held_bytes + turn.size > MAX_HELD_BYTES
+        )
+
+    def _release(self, turn: Turn) -> None:
+        self._held_bytes -= turn.size
+        self._held_turns -= 1
+        self._admit_next()
+
+    def _admit_next(self) -> None:
+        while self._room:
+            waiter = self._room.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _start(self) -> None:
+        """Send what can be sent. Never awaits, so nothing can arrive unseen while it looks."""
+        if self._stopped:
+            return
+        if self._flushing is None and self._queue.sharing:
+            self._flushing = self._spawn(self._flush())
+        while (pending := self._queue.take_alone()) is not None:
+            self._spawn(self._travel_alone(pending))
+        if self._sweeping is None and self._queue:
+            self._sweep_later()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        # The loop keeps only weak references to its tasks.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _flush(self) -> None:
+        """Send shared batches until none is waiting."""
+        retries = Retries(float("inf"))
+        try:
+            while batch := self._queue.take_batch():
+                if await self._deliver(batch):
+                    retries = Retries(float("inf"))
+                else:
+                    # The server is away: what was not sent yet times out one by one meanwhile.
+                    await retries.pause()
+        finally:
+            # No await between the last look at the queue and this: nothing is stranded.
+            self._flushing = None
+            self._start()
+
+    async def _deliver(self, batch: Sequence[_Pending]) -> bool:
+        """Send one shared batch until its outcome is known; False when it should be sent again later."""
+        delivery = Delivery([pending.turn for pending in batch], lock_timeout=SHARED_LOCK_SECONDS)
+        conversation_ids = {pending.turn.conversation_id for pending in batch}
+        suspect = again = False
+        try:
+            failure = await self._outcome(delivery, max(pending.deadline for pending in batch))
+            if failure is None:
+                _succeed(batch)
+            elif delivery.uncertain:
+                for pending in batch:
+                    _fail(pending, unknown_outcome(pending.turn, failure.error))
+            elif (failure.sqlstate or "").startswith(_ONE_CONVERSATION) and (
+                len(batch) > 1 or failure.sqlstate == _LOCKED
+            ):
+                suspect = True
+                self._queue.put_back(batch)
+            elif failure.effect is Effect.REFUSED:
+                _fail_all(batch, failure.error)
+            else:
+                again = True
+                self._trouble = failure.error
+                self._queue.put_back(batch)
+        except StorageError as error:
+            _fail_all(batch, error)
+        except BaseException:
+            # The loop is being shut down around us, or a defect: nobody may be left waiting.
+            for pending in batch:
+                _fail(pending, unknown_outcome(pending.turn, StorageError("The append was interrupted.")))
+            raise
+        finally:
+            self._queue.arrived(conversation_ids, suspect=suspect)
+        if not again:
+            self._trouble = None
+            self._start()
+        return not again
+
+    async def _outcome(self, delivery: Delivery, deadline: float) -> Failure | None:
+        """Attempt a delivery, and again for as long as its outcome is uncertain."""
+        retries = Retries(deadline)
+        while True:
+            failure = await delivery.attempt(self._database, retries)
+            if failure is None or not delivery.uncertain or not await retries.pause():
+                return failure
+
+    async def _travel_alone(self, pending: _Pending) -> None:
+        """Send one turn until it is stored, refused, or out of time."""
+        turn = pending.turn
+        delivery = Delivery([turn], lock_timeout=ALONE_LOCK_SECONDS)
+        retries = Retries(pending.deadline)
+        stored = False
+        try:
+            while True:
+                failure = await self._in_a_lane(delivery, retries)
+                if failure is None:
+                    stored = True
+                    _succeed([pending])
+                    return
+                out_of_time = retries.left <= 0 or (failure.sqlstate != _LOCKED and not await retries.pause())
+                if out_of_time or failure.effect is Effect.REFUSED:
+                    error = unknown_outcome(turn, failure.error) if delivery.uncertain else failure.error
+                    _fail(pending, error)
+                    return
+        except StorageError as error:
+            _fail(pending, error)
+        except BaseException:
+            _fail(pending, unknown_outcome(turn, StorageError("The append was interrupted.")))
+            raise
+        finally:
+            self._queue.arrived([turn.conversation_id], suspect=not stored)
+            self._start()
+
+    async def _in_a_lane(self, delivery: Delivery, retries: Retries) -> Failure | None:
+        """Attempt once; between attempts others get the lane, so a locked row does not keep it."""
+        try:
+            async with asyncio.timeout(retries.left):
+                await self._lanes.acquire()
+        except TimeoutError:
+            text = f"{self._database.where} did not get to the append in time."
+            return Failure(Effect.NONE, StorageTimeoutError(text))
+        try:
+            return await delivery.attempt(self._database, retries)
+        finally:
+            self._lanes.release()
+
+    def _sweep_later(self) -> None:
+        interval = min(_SWEEP_SECONDS, self._database.limits.deadline / 4)
+        self._sweeping = asyncio.get_running_loop().call_later(interval, self._sweep)
+
+    def _sweep(self) -> None:
+        """Fail the turns that were never sent and are out of time: they were not stored."""
+        self._sweeping = None
+        now = monotonic()
+        for pending in self._queue:
+            if pending.deadline <= now:
+                _fail(
+                    pending,
+                    self._trouble
+                    or StorageTimeoutError(
+                        f"{self._database.where} did not get to the append in time; it was not stored."
+                    ),
+                )
+        if self._queue:
+            self._sweep_later()
+
+
+def _succeed(batch: Iterable[_Pending]) -> None:
+    for pending in batch:
+        if not pending.future.done():
+            pending.future.set_result(None)
+
+
+def _fail_all(batch: Iterable[_Pending], error: StorageError) -> None:
+    for pending in batch:
+        _fail(pending, error)
+
+
+def _fail(pending: _Pending, error: StorageError) -> None:
+    if pending.future.done():
+        return
+    # One exception object per caller: shared, each raising would lengthen everybody's traceback.
+    try:
+        own = type(error)(*error.args)
+    except TypeError:
+        own = error
+    own.__cause__ = error.__cause__
+    pending.future.set_exception(own)
