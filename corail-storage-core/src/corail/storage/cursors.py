@@ -32,8 +32,9 @@ def decode_cursor(cursor: str) -> tuple[datetime, str]:
         created_at, separator, conversation_id = raw.decode("utf-8", "surrogatepass").partition("\n")
         if separator and conversation_id:
             return parse_instant(created_at), conversation_id
-    except ValueError:
-        # Covers bad base64, bad UTF-8 and a bad timestamp: all of them subclasses.
+    except (ValueError, OverflowError):
+        # Bad base64, bad UTF-8 and a bad timestamp are ValueError; a time zone at the edge of the
+        # calendar overflows.
         pass
     raise InvalidInputError("after is not a cursor of this method; pass the 'next' of an earlier page.")
 

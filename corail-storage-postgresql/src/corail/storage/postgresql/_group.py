@@ -159,10 +159,10 @@ class GroupCommit:
         """Send what can be sent. Never awaits, so nothing can arrive unseen while it looks."""
         if self._stopped:
             return
-        if self._flushing is None and self._queue.sharing:
-            self._flushing = self._spawn(self._flush())
         while (pending := self._queue.take_alone()) is not None:
             self._spawn(self._travel_alone(pending))
+        if self._flushing is None and self._queue.sharing:
+            self._flushing = self._spawn(self._flush())
         if self._sweeping is None and self._queue:
             self._sweep_later()
 

@@ -79,16 +79,17 @@ class TurnQueue(Generic[W]):
         for conversation_id in list(self._sharing):
             turns = self._turns[conversation_id]
             share = 0
-            while turns and not _alone(turns[0].turn):
-                turn = turns[0].turn
-                count = len(turn.messages)
+            while turns:
+                waiting = turns[0]
+                turn, count = waiting.turn, len(waiting.turn.messages)
+                if waiting.settled:
+                    turns.popleft()
+                    continue
                 full = messages + count > MAX_MESSAGES or size + turn.size > MAX_BYTES
-                if (batch and full) or (share and share + count > quota):
+                if _alone(turn) or (batch and full) or (share and share + count > quota):
                     break
-                waiting = turns.popleft()
-                if not waiting.settled:
-                    batch.append(waiting)
-                    share, messages, size = share + count, messages + count, size + turn.size
+                batch.append(turns.popleft())
+                share, messages, size = share + count, messages + count, size + turn.size
             if share:
                 self._depart(conversation_id)
             elif turns and not _alone(turns[0].turn):
@@ -103,8 +104,10 @@ class TurnQueue(Generic[W]):
         """Take the next turn that travels alone; its conversation is on its way until ``arrived``."""
         for conversation_id in list(self._alone):
             turns = self._turns[conversation_id]
-            waiting = turns.popleft()
-            if not waiting.settled:
+            while turns and turns[0].settled:
+                turns.popleft()
+            if turns and (conversation_id in self._suspects or _alone(turns[0].turn)):
+                waiting = turns.popleft()
                 self._depart(conversation_id)
                 return waiting
             del self._alone[conversation_id]
