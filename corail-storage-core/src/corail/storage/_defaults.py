@@ -125,7 +125,7 @@ def _conversation_row(row: Mapping[str, Any]) -> ConversationRow:
 def _position(row: Mapping[str, Any]) -> tuple[datetime, str]:
     try:
         return parse_instant(row["created_at"]), row["id"]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         # A backend with unreadable times still pages, by id.
         return _NO_TIME, row["id"]
 

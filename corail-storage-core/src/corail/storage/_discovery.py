@@ -91,17 +91,24 @@ def scan(group: str) -> Iterator[Entry]:
 def _scan_each(distributions: Iterable[Any], group: str) -> Iterator[tuple[str, str, Any]]:
     seen: set[str] = set()
     for dist in distributions:
-        name, _ = _identity(dist)
-        # The first on the path wins, as it does for imports.
-        if name.lower().replace("_", "-") in seen:
-            continue
-        seen.add(name.lower().replace("_", "-"))
+        identity = _identity(dist)
+        # The first on the path wins, as it does for imports; without a name, none can be told apart.
+        if identity != _UNNAMED:
+            normalized = _normalized(identity[0])
+            if normalized in seen:
+                continue
+            seen.add(normalized)
         try:
             text = dist.read_text("entry_points.txt") or ""
         except Exception:  # noqa: BLE001 - unreadable metadata advertises nothing
             text = ""
         for name, value in _group_lines(text, group):
             yield name, value, dist
+
+
+def _normalized(distribution: str) -> str:
+    # PEP 503: runs of "-", "_" and "." are one, case does not count.
+    return "-".join(filter(None, distribution.lower().replace("_", "-").replace(".", "-").split("-")))
 
 
 def _group_lines(text: str, group: str) -> Iterator[tuple[str, str]]:

@@ -59,7 +59,8 @@ def _register(manager: pluggy.PluginManager, hook: str) -> None:
     try:
         manager.register(plugin, hook)
     except (pluggy.PluginValidationError, ValueError) as error:
-        raise _unusable(hook, str(error)) from error
+        # pluggy writes several lines; a log line is one.
+        raise _unusable(hook, " ".join(str(error).split()).rstrip(".")) from error
 
 
 def _load(hook: str) -> object:

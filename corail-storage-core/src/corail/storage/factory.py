@@ -166,12 +166,13 @@ def _hook_names() -> tuple[str, ...]:
 
 
 def _backend_class(name: str, because: str) -> type[StoragePort]:
-    resolution = resolve(name, _REGISTRY, _discovery.entries)
+    named = None if name in _REGISTRY else _discovery.parse_target(name)
+    # A class named directly needs no scan: no entry point can have a name with a colon.
+    resolution = (
+        resolve(name, _REGISTRY, _discovery.entries) if named is None else Resolution(name, named, named, ())
+    )
     if resolution is None:
-        target = _discovery.parse_target(name)
-        if target is None:
-            raise _unknown(name, because)
-        resolution = Resolution(name, target, target, ())
+        raise _unknown(name, because)
     if resolution.conflict:
         raise _conflict(resolution, because)
     if resolution.target is None:

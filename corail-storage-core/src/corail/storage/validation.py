@@ -26,6 +26,7 @@ __all__ = [
     "check_cursor",
     "check_idempotency_key",
     "check_limit",
+    "check_message",
     "check_messages",
     "check_metadata",
     "check_page_limit",
@@ -91,6 +92,12 @@ def check_title(value: object, *, max_bytes: int = MAX_CONTENT_BYTES) -> str:
 def check_idempotency_key(value: object) -> str | None:
     """Return an idempotency key of 1 to 255 characters; None stays None."""
     return None if value is None else _bounded(value, "idempotency_key", MAX_KEY_LENGTH)
+
+
+def check_message(role: object, content: object, *, max_bytes: int = MAX_CONTENT_BYTES) -> CheckedMessage:
+    """Return the one message of an ``append_message``."""
+    checked = _bounded(role, "role", MAX_ROLE_LENGTH)
+    return CheckedMessage(checked, *_sized(content, "content", max_bytes))
 
 
 def check_messages(

@@ -57,6 +57,12 @@ def uid(key: str, position: int) -> UUID:
     return UUID(int=number & ~(0x3 << 62) | 0x2 << 62)
 
 
+def one_message(item: Turn) -> list[object]:
+    """Return the first four arguments of the append statement for a single message."""
+    role, content = item.messages[0]
+    return [item.conversation_id, uid(item.key, 0), role, content]
+
+
 def arguments(turns: Iterable[Turn]) -> list[list[object]]:
     """Return the first seven arguments of the append statement for a batch of turns.
 

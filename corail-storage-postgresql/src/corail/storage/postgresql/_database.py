@@ -24,6 +24,7 @@ from corail.storage.postgresql._failures import (
     from_connecting,
     from_statement,
 )
+from corail.storage.postgresql._leases import Leases, close_now
 from corail.storage.postgresql._pools import GivenPool, LoopPools, Pools
 from corail.storage.postgresql._sql import Statements, statements
 from corail.storage.postgresql._types import Connection, Pool
@@ -148,25 +149,29 @@ class Database:
         Raises ``StorageError`` only where another attempt cannot help: closed, or no usable tables.
         """
         try:
-            pool = await self._pools.get()
-            connection = await pool.acquire(timeout=max(min(self._patience, retries.left), _SHORTEST))
+            leases = await self._pools.get()
+            connection = await leases.acquire(max(min(self._patience, retries.left), _SHORTEST))
         except StorageError:
             raise
         except _NotOpenedError as error:
             return self._if_ever_reached(error.failure)
         except Exception as error:  # noqa: BLE001 - judged there; what is not the driver's is raised again
             return self._if_ever_reached(from_connecting(error, self.where))
+        healthy = False
         try:
             # Not cut to what is left of the deadline: a statement given 10 ms would end up unknown.
-            return await operation(Access(connection, self._current(), self.limits.command_timeout))
+            result = await operation(Access(connection, self._current(), self.limits.command_timeout))
+            healthy = True
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - likewise
             failure = from_statement(error, self.where)
             self._react(failure, connection)
             return failure
+        else:
+            return result
         finally:
-            await pool.release(connection, timeout=self.limits.connect_timeout)
+            await leases.release(connection, healthy=healthy, seconds=self.limits.connect_timeout)
 
     async def aclose(self) -> None:
         """Close what this opened."""
@@ -174,10 +179,11 @@ class Database:
 
     async def pool_use(self) -> PoolUse:
         """Return how much of the running loop's pool is in use."""
-        pool = await self._pools.get()
-        return {"size": pool.get_size(), "idle": pool.get_idle_size(), "limit": pool.get_max_size()}
+        leases = await self._pools.get()
+        pool = leases.pool
+        return {"size": pool.get_size(), "idle": leases.idle, "limit": pool.get_max_size()}
 
-    async def _open_pool(self) -> Pool:
+    async def _open_pool(self) -> Leases:
         pool: Pool = await asyncpg.create_pool(
             connect=self._connector,
             connection_class=CorailConnection,
@@ -189,16 +195,18 @@ class Database:
             # with it, 65 us without. An open transaction is rolled back all the same.
             reset=_leave_as_it_is,
         )
+        leases = Leases(pool, keep=True)
         try:
-            await self._prepare(pool)
+            await self._prepare(leases)
         except BaseException:
             pool.terminate()
             raise
-        return pool
+        return leases
 
-    async def _prepare(self, pool: Pool) -> None:
+    async def _prepare(self, leases: Leases) -> None:
+        healthy = False
         try:
-            connection = await pool.acquire(timeout=self._patience)
+            connection = await leases.acquire(self._patience)
         except Exception as error:
             raise _NotOpenedError(from_connecting(error, self.where)) from error
         self._reached = True
@@ -214,8 +222,10 @@ class Database:
             raise
         except Exception as error:
             raise _NotOpenedError(from_statement(error, self.where)) from error
+        else:
+            healthy = True
         finally:
-            await pool.release(connection, timeout=self.limits.connect_timeout)
+            await leases.release(connection, healthy=healthy, seconds=self.limits.connect_timeout)
         self._statements = statements(place)
 
     def _current(self) -> Statements:
@@ -240,7 +250,7 @@ class Database:
         if failure.effect is Effect.UNKNOWN:
             # Not a cancel request: it would end the commit's wait for a synchronous standby, and
             # needs the same network that just failed. After a crash the idle ones are dead as well.
-            connection.terminate()
+            close_now(connection)
             self._pools.forget()
         elif failure.sqlstate == "25006":
             if self._connector is not None:

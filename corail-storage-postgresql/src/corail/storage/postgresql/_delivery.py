@@ -5,13 +5,14 @@ duplicate is recognised by reading the uids back, never by an error's name; and 
 finds is acknowledged only after another write to the same row has committed.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
-from asyncpg import PostgresLogMessage
+from asyncpg import InterfaceError, PostgresLogMessage
 
 from corail.storage.errors import AppendOutcomeUnknownError, InvalidInputError, StorageError
-from corail.storage.postgresql._batch import Turn, arguments, uid
+from corail.storage.postgresql._batch import Turn, arguments, one_message, uid
 from corail.storage.postgresql._database import Access, Database, Retries
 from corail.storage.postgresql._failures import Effect, Failure
 
@@ -32,7 +33,8 @@ class Delivery:
 
     def __init__(self, turns: Sequence[Turn], *, lock_timeout: float) -> None:
         self._turns = turns
-        self._arguments = arguments(turns)
+        self._one = len(turns) == 1 and len(turns[0].messages) == 1
+        self._arguments = one_message(turns[0]) if self._one else arguments(turns)
         self._lock_timeout = lock_timeout
         self._collisions = 0
         self.uncertain = False
@@ -75,10 +77,15 @@ class Delivery:
         access.connection.add_log_listener(notice)
         try:
             await access.connection.execute(
-                access.sql.append, *self._arguments, f"{max(1, int(wait * 1000))}ms", timeout=access.seconds
+                access.sql.append_one if self._one else access.sql.append,
+                *self._arguments,
+                f"{max(1, int(wait * 1000))}ms",
+                timeout=access.seconds,
             )
         finally:
-            access.connection.remove_log_listener(notice)
+            # When the connection was lost, it is the pool's again, and the listener gone with it.
+            with contextlib.suppress(InterfaceError):
+                access.connection.remove_log_listener(notice)
         if _WARNING in warnings:
             return Failure(Effect.UNKNOWN, StorageError("The server gave up waiting for its standby."))
         return None

@@ -8,7 +8,7 @@ connection to localhost. No message repeats the URL: it holds a password.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from corail.storage.errors import StorageConfigurationError
 
@@ -102,15 +102,26 @@ def parse(url: str | None) -> Dsn:
             f"The database URL must start with postgresql:// (or postgres://, postgresql+asyncpg://){shown}. "
             f"Write it as {_EXAMPLE}."
         )
-    try:
-        parts = urlsplit("postgresql://" + rest)
-        query = dict(parse_qsl(parts.query, keep_blank_values=False))
-    except ValueError:
-        # "from None": urllib's text may repeat a piece of the password.
-        raise _unreadable("it cannot be split into its parts") from None
-    if parts.fragment or "#" in rest:
+    if "#" in rest:
         raise _unreadable("it contains a '#'")
-    return _assemble(parts.netloc, parts.path, query)
+    # urllib removes some of them without a word, and a password would no longer be what it was.
+    if any(character < " " for character in rest):
+        raise _unreadable("it contains a line break or another control character")
+    parts = _split(rest)
+    if parts is None:
+        raise _unreadable("it cannot be split into its parts")
+    # A '/' or '?' in the password ended the host part too early: a piece of it would pass for a host.
+    if "@" in parts.path or "@" in parts.query:
+        raise _unreadable("an '@' follows the host")
+    return _assemble(parts.netloc, parts.path, dict(parse_qsl(parts.query, keep_blank_values=False)))
+
+
+def _split(rest: str) -> SplitResult | None:
+    try:
+        return urlsplit("postgresql://" + rest)
+    except ValueError:
+        # Not chained, nor raised from here: urllib's text may repeat the password.
+        return None
 
 
 def _assemble(netloc: str, path: str, query: dict[str, str]) -> Dsn:
@@ -193,7 +204,7 @@ def _name(name: str) -> str:
 def _port(text: str) -> int:
     if not text:
         return _DEFAULT_PORT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_PORT):
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= _MAX_PORT):
         raise _unreadable(f"a port is not a number from 1 to {_MAX_PORT}")
     return int(text)
 
@@ -216,11 +227,12 @@ def _statement_cache_size(query: Mapping[str, str]) -> int | None:
         return 0
     for key in ("statement_cache_size", "prepared_statement_cache_size"):
         if key in query:
-            if not (query[key].isascii() and query[key].isdigit()):
+            text = query[key]
+            if not (text.isascii() and text.isdigit() and len(text) <= 6):
                 raise StorageConfigurationError(
-                    f"The database URL's {key} must be a whole number, 0 or more."
+                    f"The database URL's {key} must be a whole number from 0 to 999999."
                 )
-            return int(query[key])
+            return int(text)
     return None
 
 

@@ -7,12 +7,18 @@ is told what, and when.
 """
 
 import asyncio
-from collections import deque
+import contextlib
 from collections.abc import Coroutine, Iterable, Sequence
 from time import monotonic
 from typing import Any, Final
 
-from corail.storage.errors import StorageClosedError, StorageError, StorageTimeoutError
+from corail.storage.errors import (
+    InvalidInputError,
+    StorageClosedError,
+    StorageError,
+    StorageTimeoutError,
+)
+from corail.storage.postgresql._admission import Admission
 from corail.storage.postgresql._batch import Turn
 from corail.storage.postgresql._database import Database, Retries
 from corail.storage.postgresql._delivery import Delivery, unknown_outcome
@@ -63,10 +69,10 @@ class GroupCommit:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._queue: TurnQueue[_Pending] = TurnQueue()
-        self._held_bytes = 0
-        self._held_turns = 0
-        self._room: deque[asyncio.Future[None]] = deque()
-        self._flushing: asyncio.Task[None] | None = None
+        self._admission = Admission(MAX_HELD_TURNS, MAX_HELD_BYTES)
+        self._flushing = False
+        self._under_way = 0
+        self._drained: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._lanes = asyncio.Semaphore(max(1, min(LANES, database.limits.pool_size - 2)))
         self._sweeping: asyncio.TimerHandle | None = None
@@ -81,22 +87,30 @@ class GroupCommit:
         not as if nothing had happened, and nobody else notices.
         """
         deadline = monotonic() + self._database.limits.deadline
-        await self._admit(turn, deadline)
+        if not self._closing:
+            await self._admission.enter(turn.size, deadline)
+        if self._closing:
+            raise StorageClosedError(CLOSED)
         pending = _Pending(turn, asyncio.get_running_loop().create_future(), deadline)
+        alone_here = not self._flushing and not self._queue
         self._queue.add(pending)
-        self._start()
         try:
+            if alone_here and self._queue.sharing:
+                await self._flush_here(pending)
+            else:
+                self._start()
             await pending.future
         finally:
-            self._release(turn)
+            self._admission.leave(turn.size)
 
     async def aclose(self, within: float) -> None:
         """Send what is waiting, for at most ``within`` seconds, then fail the rest."""
         self._closing = True
-        while self._tasks and within > 0:
-            started = monotonic()
-            await asyncio.wait(self._tasks, timeout=within)
-            within -= monotonic() - started
+        if self._queue or self._under_way:
+            self._drained = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await self._drained
         self._stopped = True
         for task in list(self._tasks):
             task.cancel()
@@ -108,70 +122,27 @@ class GroupCommit:
             self._sweeping.cancel()
             self._sweeping = None
 
-    async def _admit(self, turn: Turn, deadline: float) -> None:
-        """Wait for room, in order of arrival."""
-        if self._closing:
-            raise StorageClosedError(CLOSED)
-        while self._room or self._is_full(turn):
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._room.append(waiter)
-            try:
-                async with asyncio.timeout(max(0.0, deadline - monotonic())):
-                    await waiter
-            except BaseException as error:
-                if waiter in self._room:
-                    self._room.remove(waiter)
-                else:
-                    # Its turn came in the same moment: pass it on.
-                    self._admit_next()
-                if isinstance(error, TimeoutError):
-                    raise StorageTimeoutError(
-                        "Too many appends wait for the database; this one was not stored. Is it overloaded?"
-                    ) from None
-                raise
-            if self._closing:
-                raise StorageClosedError(CLOSED)
-            if not self._is_full(turn):
-                break
-        self._held_bytes += turn.size
-        self._held_turns += 1
-        self._admit_next()
-
-    def _is_full(self, turn: Turn) -> bool:
-        # A turn that is alone passes whatever its size, or it would never pass.
-        return self._held_turns > 0 and (
-            self._held_turns >= MAX_HELD_TURNS or self._held_bytes + turn.size > MAX_HELD_BYTES
-        )
-
-    def _release(self, turn: Turn) -> None:
-        self._held_bytes -= turn.size
-        self._held_turns -= 1
-        self._admit_next()
-
-    def _admit_next(self) -> None:
-        while self._room:
-            waiter = self._room.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
     def _start(self) -> None:
         """Send what can be sent. Never awaits, so nothing can arrive unseen while it looks."""
         if self._stopped:
             return
+        if self._drained is not None and not self._drained.done() and not (self._queue or self._under_way):
+            self._drained.set_result(None)
         while (pending := self._queue.take_alone()) is not None:
+            self._under_way += 1
             self._spawn(self._travel_alone(pending))
-        if self._flushing is None and self._queue.sharing:
-            self._flushing = self._spawn(self._flush())
+        if not self._flushing and self._queue.sharing:
+            self._flushing = True
+            self._under_way += 1
+            self._spawn(self._flush())
         if self._sweeping is None and self._queue:
             self._sweep_later()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         # The loop keeps only weak references to its tasks.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _flush(self) -> None:
         """Send shared batches until none is waiting."""
@@ -185,7 +156,26 @@ class GroupCommit:
                     await retries.pause()
         finally:
             # No await between the last look at the queue and this: nothing is stranded.
-            self._flushing = None
+            self._flushing = False
+            self._under_way -= 1
+            self._start()
+
+    async def _flush_here(self, pending: _Pending) -> None:
+        """Send the only waiting turn in its caller's own task: a lone caller pays for no other.
+
+        What arrives meanwhile waits as behind any flush. When the caller is cancelled, only its own
+        turn is.
+        """
+        self._flushing = True
+        self._under_way += 1
+        try:
+            await self._deliver(self._queue.take_batch())
+        finally:
+            self._flushing = False
+            self._under_way -= 1
+            if pending.future.done() and not pending.future.cancelled():
+                # A cancelled caller does not ask for the outcome: asyncio would log it.
+                pending.future.exception()
             self._start()
 
     async def _deliver(self, batch: Sequence[_Pending]) -> bool:
@@ -212,7 +202,8 @@ class GroupCommit:
                 self._trouble = failure.error
                 self._queue.put_back(batch)
         except StorageError as error:
-            _fail_all(batch, error)
+            for pending in batch:
+                _fail(pending, _told(delivery, pending.turn, error))
         except BaseException:
             # The loop is being shut down around us, or a defect: nobody may be left waiting.
             for pending in batch:
@@ -248,16 +239,16 @@ class GroupCommit:
                     return
                 out_of_time = retries.left <= 0 or (failure.sqlstate != _LOCKED and not await retries.pause())
                 if out_of_time or failure.effect is Effect.REFUSED:
-                    error = unknown_outcome(turn, failure.error) if delivery.uncertain else failure.error
-                    _fail(pending, error)
+                    _fail(pending, _told(delivery, turn, failure.error))
                     return
         except StorageError as error:
-            _fail(pending, error)
+            _fail(pending, _told(delivery, turn, error))
         except BaseException:
             _fail(pending, unknown_outcome(turn, StorageError("The append was interrupted.")))
             raise
         finally:
             self._queue.arrived([turn.conversation_id], suspect=not stored)
+            self._under_way -= 1
             self._start()
 
     async def _in_a_lane(self, delivery: Delivery, retries: Retries) -> Failure | None:
@@ -292,6 +283,14 @@ class GroupCommit:
                 )
         if self._queue:
             self._sweep_later()
+
+
+def _told(delivery: Delivery, turn: Turn, error: StorageError) -> StorageError:
+    """Return what the caller of a turn is told about the end of its delivery."""
+    # A key that stands for other messages is certain: this turn is not stored.
+    if delivery.uncertain and not isinstance(error, InvalidInputError):
+        return unknown_outcome(turn, error)
+    return error
 
 
 def _succeed(batch: Iterable[_Pending]) -> None:

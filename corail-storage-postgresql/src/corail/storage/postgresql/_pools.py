@@ -5,12 +5,11 @@ nothing of tables or statements.
 """
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from corail.storage.errors import StorageClosedError, StorageConfigurationError
+from corail.storage.postgresql._leases import Leases
 from corail.storage.postgresql._loops import PerLoop
 from corail.storage.postgresql._types import Pool
 
@@ -21,7 +20,7 @@ _DROP_WITHIN: Final = 60.0
 class Pools(Protocol):
     """Where a storage gets the pool of the running loop from."""
 
-    async def get(self) -> Pool:
+    async def get(self) -> Leases:
         """Return the running loop's pool, opening it first if need be."""
         ...
 
@@ -46,13 +45,13 @@ class LoopPools:
 
     """
 
-    def __init__(self, open_pool: Callable[[], Coroutine[Any, Any, Pool]]) -> None:
+    def __init__(self, open_pool: Callable[[], Coroutine[Any, Any, Leases]]) -> None:
         self._open_pool = open_pool
-        self._openings: PerLoop[asyncio.Task[Pool]] = PerLoop(_cut)
+        self._openings: PerLoop[asyncio.Task[Leases]] = PerLoop(_cut)
         self._closings: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def get(self) -> Pool:
+    async def get(self) -> Leases:
         """Return the running loop's pool.
 
         A failed opening is not remembered, and a cancelled caller does not cancel it for the
@@ -67,8 +66,7 @@ class LoopPools:
         """Close idle connections of the running loop, and the others as they come back."""
         opening = self._openings.current()
         if opening is not None and _succeeded(opening):
-            # Awaitable only by habit: it counts a generation up and does no I/O.
-            _run_at_once(opening.result().expire_connections())
+            opening.result().expire()
 
     def drop(self) -> None:
         """Let go of the running loop's pool: calls under way finish on it, later ones open another."""
@@ -84,7 +82,7 @@ class LoopPools:
         self._closed = True
         await self._openings.clear(_close, within)
 
-    def _open(self, present: asyncio.Task[Pool] | None) -> asyncio.Task[Pool]:
+    def _open(self, present: asyncio.Task[Leases] | None) -> asyncio.Task[Leases]:
         if self._closed:
             raise StorageClosedError(CLOSED)
         if present is not None and not _failed(present):
@@ -103,29 +101,29 @@ class GivenPool:
 
     """
 
-    def __init__(self, pool: Pool, prepare: Callable[[Pool], Coroutine[Any, Any, None]]) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, prepare: Callable[[Leases], Coroutine[Any, Any, None]]) -> None:
+        self._leases = Leases(pool, keep=False)
         self._prepare = prepare
         self._preparing: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def get(self) -> Pool:
+    async def get(self) -> Leases:
         """Return the caller's pool."""
         if self._closed:
             raise StorageClosedError(CLOSED)
         # Private, but without it asyncpg says "another operation is in progress".
-        home = getattr(self._pool, "_loop", None)
+        home = getattr(self._leases.pool, "_loop", None)
         if home is not None and home is not asyncio.get_running_loop():
             raise StorageConfigurationError(
                 "The given pool belongs to another event loop. Make one in this loop, or give the storage "
                 "a dsn: then it keeps a pool for every loop."
             )
         if self._preparing is None or _failed(self._preparing):
-            self._preparing = asyncio.get_running_loop().create_task(self._prepare(self._pool))
+            self._preparing = asyncio.get_running_loop().create_task(self._prepare(self._leases))
             self._preparing.add_done_callback(_retrieve)
         if not self._preparing.done():
             await asyncio.shield(self._preparing)
-        return self._pool
+        return self._leases
 
     def forget(self) -> None:
         """Leave the caller's connections alone."""
@@ -153,39 +151,15 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _run_at_once(step: Coroutine[Any, Any, None]) -> None:
-    try:
-        step.send(None)
-    except StopIteration:
-        return
-    step.close()
-
-
-async def _close(opening: asyncio.Task[Pool], within: float) -> None:
+async def _close(opening: asyncio.Task[Leases], within: float) -> None:
     if not opening.done():
         opening.cancel()
         await asyncio.wait([opening])
     if not _succeeded(opening):
         return
-    pool = opening.result()
-    try:
-        # close() alone waits without limit for connections that are checked out.
-        await asyncio.wait_for(pool.close(), within)
-    except Exception:  # noqa: BLE001 - whatever it was, nothing may stay open
-        pool.terminate()
+    await opening.result().aclose(within)
 
 
-def _cut(opening: asyncio.Task[Pool]) -> None:
-    """Close the sockets of a pool whose loop no longer runs.
-
-    The pool's own ``terminate`` needs its loop: it raised after the first connection and left 32 of
-    40 open. The attributes are private to asyncpg, so each step may fail; then the garbage collector
-    closes the rest.
-    """
-    if not _succeeded(opening):
-        return
-    holders: Any = getattr(opening.result(), "_holders", ())
-    for holder in holders:
-        with contextlib.suppress(Exception):
-            raw: socket.socket = holder._con._transport.get_extra_info("socket")  # noqa: SLF001
-            raw.shutdown(socket.SHUT_RDWR)
+def _cut(opening: asyncio.Task[Leases]) -> None:
+    if _succeeded(opening):
+        opening.result().cut()

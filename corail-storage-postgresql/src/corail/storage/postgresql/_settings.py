@@ -7,6 +7,7 @@ from corail.storage.errors import StorageConfigurationError
 from corail.storage.postgresql._database import Limits
 from corail.storage.postgresql._dsn import VARIABLE, Dsn, parse
 from corail.storage.postgresql._schema import checked_schema
+from corail.storage.postgresql._types import Pool
 from corail.storage.validation import MAX_BATCH_BYTES
 
 SCHEMA_VARIABLE: Final = "CORAIL_DB_SCHEMA"
@@ -67,7 +68,7 @@ def _pool_size(argument: int | None) -> int:
         text = os.environ.get(POOL_VARIABLE, "").strip()
         if not text:
             return _POOL_SIZE
-        size = int(text) if text.isascii() and text.isdigit() else 0
+        size = int(text) if text.isascii() and text.isdigit() and len(text) <= 4 else 0
     elif isinstance(argument, bool) or not isinstance(argument, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"pool_size must be an int, not {type(argument).__name__}")
     else:
@@ -80,7 +81,7 @@ def _pool_size(argument: int | None) -> int:
 
 
 def _seconds(name: str, *candidates: float | None) -> float:
-    value = next(candidate for candidate in candidates if candidate is not None)
+    value = next((candidate for candidate in candidates if candidate is not None), None)
     if isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     # Also refuses NaN, which compares false to everything.
@@ -89,6 +90,20 @@ def _seconds(name: str, *candidates: float | None) -> float:
             f"{name} must be a number of seconds above 0; nothing waits for ever."
         )
     return float(value)
+
+
+def given_pool(pool: Pool | None) -> Pool | None:
+    """Return the checked pool of the caller's, if there is one."""
+    if pool is not None and not isinstance(pool, Pool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"pool must be an asyncpg.Pool, not {type(pool).__name__}")
+    return pool
+
+
+def switch(name: str, value: bool) -> bool:  # noqa: FBT001 - it is the value that is checked
+    """Return the checked value of an option that is on or off; "false" would be taken for True."""
+    if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
+    return value
 
 
 def content_limit(value: int) -> int:

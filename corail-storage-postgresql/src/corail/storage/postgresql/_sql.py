@@ -38,6 +38,24 @@ FROM unnest($3::text[], $4::bigint[], $5::uuid[], $6::text[], $7::text[])
 JOIN conv ON conv.id = m.cid
 """
 
+# The same for a batch of one message, without arrays: 260 us where the other takes 320.
+APPEND_ONE: Final = """
+WITH cfg AS MATERIALIZED (
+  SELECT set_config('lock_timeout', $5, true) AS v
+),
+conv AS (
+  INSERT INTO {conversations} AS c (id, last_id, message_count)
+  SELECT $1::text, 1, 1 FROM cfg WHERE cfg.v IS NOT NULL
+  ON CONFLICT (id) DO UPDATE SET
+    last_id = c.last_id + 1,
+    message_count = c.message_count + 1,
+    updated_at = EXCLUDED.updated_at
+  RETURNING c.id, c.last_id
+)
+INSERT INTO {messages} (conversation_id, id, uid, role, content)
+SELECT conv.id, conv.last_id, $2::uuid, $3::text, $4::text FROM conv
+"""
+
 FIND_ANY: Final = """
 SELECT m.conversation_id
 FROM unnest($1::text[], $2::uuid[]) AS w(cid, uid)
@@ -62,6 +80,20 @@ SELECT role, content
 FROM {messages}
 WHERE conversation_id = $1
 ORDER BY id
+"""
+
+# Whole conversations, many at once. "small" is NULL for one without messages, false for one that is
+# too long or holds too large a message to share a query; octet_length reads no content to tell.
+MANY_MESSAGES: Final = """
+SELECT
+  c.id AS conversation_id,
+  m.id,
+  m.role,
+  CASE WHEN octet_length(m.content) <= 16384 THEN m.content END AS content,
+  CASE WHEN c.last_id > 128 THEN false ELSE octet_length(m.content) <= 16384 END AS small
+FROM {conversations} AS c
+LEFT JOIN {messages} AS m ON m.conversation_id = c.id AND c.last_id <= 128
+WHERE c.id = ANY($1::text[])
 """
 
 RECENT: Final = """
@@ -90,6 +122,10 @@ INSERT INTO {conversations} (id, metadata) VALUES ($1, $2::jsonb) ON CONFLICT (i
 
 EXISTS: Final = """
 SELECT EXISTS (SELECT 1 FROM {conversations} WHERE id = $1)
+"""
+
+MANY_EXIST: Final = """
+SELECT id FROM {conversations} WHERE id = ANY($1::text[])
 """
 
 # metadata as text: without a codec asyncpg returns jsonb as text anyway, and CockroachDB wants the cast.
@@ -216,14 +252,17 @@ class Statements:
     """The statements with the names of one schema filled in."""
 
     append: str
+    append_one: str
     find_any: str
     find_keyed: str
     barrier: str
     messages: str
+    many_messages: str
     recent: str
     page_messages: str
     create: str
     exists: str
+    many_exist: str
     list: str
     row: str
     first_page: str

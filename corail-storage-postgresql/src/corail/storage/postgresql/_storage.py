@@ -4,7 +4,7 @@ What is sent stands in ``_sql``, how often in ``_database``, how appends are kep
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from time import perf_counter
 from typing import Any, Final
 
@@ -21,9 +21,9 @@ from corail.storage.postgresql import _rows, _settings, _sql
 from corail.storage.postgresql._batch import turn
 from corail.storage.postgresql._database import Access, Database
 from corail.storage.postgresql._group import GroupCommit
+from corail.storage.postgresql._lookups import Lookups
 from corail.storage.postgresql._loops import PerLoop
 from corail.storage.postgresql._pools import CLOSED
-from corail.storage.postgresql._sql import Statements
 from corail.storage.postgresql._text import escape, escape_metadata
 from corail.storage.postgresql._types import Pool
 from corail.storage.rows import CheckReport, ConversationPage, ConversationRow, MessagePage
@@ -33,6 +33,7 @@ from corail.storage.validation import (
     check_cursor,
     check_idempotency_key,
     check_limit,
+    check_message,
     check_messages,
     check_metadata,
     check_page_limit,
@@ -106,6 +107,7 @@ class PostgreSQLStorage(StoragePort):
             raise AssertionError("unreachable: without a pool there is a parsed URL")
         self._database = Database(given, limits, self._schema, auto_create=auto_create)
         self._writers: PerLoop[GroupCommit] = PerLoop(_abandon)
+        self._readers: PerLoop[Lookups] = PerLoop(_abandon)
         self._closed = False
         # A pool of the caller's belongs to one loop.
         self.capabilities = capabilities.ALL - ({capabilities.MULTI_LOOP} if pool is not None else set())
@@ -117,16 +119,25 @@ class PostgreSQLStorage(StoragePort):
         known = lookup_id(conversation_id)
         if known is None:
             return []
-        return await self._messages(lambda sql: sql.messages, escape(known))
+        return [_rows.message(row) for row in await self._lookups().messages.get(escape(known))]
 
     async def get_recent_messages(self, conversation_id: str, limit: int) -> list[dict[str, str]]:
         known, count = lookup_id(conversation_id), check_limit(limit)
         if known is None or count == 0:
             return []
-        return await self._messages(lambda sql: sql.recent, escape(known), min(count, _LARGEST))
+
+        async def recent(access: Access) -> list[dict[str, str]]:
+            found = await access.connection.fetch(
+                access.sql.recent, escape(known), min(count, _LARGEST), timeout=access.seconds
+            )
+            return [_rows.message(row) for row in found]
+
+        return await self._database.run(recent)
 
     async def append_message(self, conversation_id: str, role: str, content: str) -> None:
-        await self.append_messages(conversation_id, [{"role": role, "content": content}])
+        known = check_conversation_id(conversation_id)
+        message = check_message(role, content, max_bytes=self._max_content_bytes)
+        await self._writer().append(turn(known, [message], None))
 
     async def append_messages(
         self,
@@ -139,8 +150,7 @@ class PostgreSQLStorage(StoragePort):
         checked = check_messages(messages, max_bytes=self._max_content_bytes)
         key = check_idempotency_key(idempotency_key)
         if checked:
-            writer = self._writers.current() or self._writers.replace(self._open_writer)
-            await writer.append(turn(known, checked, key))
+            await self._writer().append(turn(known, checked, key))
 
     async def create_conversation(self, conversation_id: str, metadata: dict[str, Any] | None = None) -> None:
         known = escape(check_conversation_id(conversation_id))
@@ -153,15 +163,7 @@ class PostgreSQLStorage(StoragePort):
 
     async def conversation_exists(self, conversation_id: str) -> bool:
         known = lookup_id(conversation_id)
-        if known is None:
-            return False
-
-        async def exists(access: Access) -> bool:
-            return bool(
-                await access.connection.fetchval(access.sql.exists, escape(known), timeout=access.seconds)
-            )
-
-        return await self._database.run(exists)
+        return known is not None and await self._lookups().existence.get(escape(known))
 
     async def get_conversation(self, conversation_id: str) -> ConversationRow | None:
         known = lookup_id(conversation_id)
@@ -286,21 +288,25 @@ class PostgreSQLStorage(StoragePort):
         await self._writers.clear(GroupCommit.aclose, self._database.limits.close_timeout)
         await self._database.aclose()
 
+    def _lookups(self) -> Lookups:
+        return self._readers.current() or self._readers.replace(self._open_reader)
+
+    def _open_reader(self, present: Lookups | None) -> Lookups:
+        if self._closed:
+            raise StorageClosedError(CLOSED)
+        return present or Lookups(self._database)
+
+    def _writer(self) -> GroupCommit:
+        return self._writers.current() or self._writers.replace(self._open_writer)
+
     def _open_writer(self, present: GroupCommit | None) -> GroupCommit:
         if self._closed:
             raise StorageClosedError(CLOSED)
         return present or GroupCommit(self._database)
 
-    async def _messages(self, query: Callable[[Statements], str], *arguments: object) -> list[dict[str, str]]:
-        async def fetch(access: Access) -> list[dict[str, str]]:
-            found = await access.connection.fetch(query(access.sql), *arguments, timeout=access.seconds)
-            return [_rows.message(row) for row in found]
 
-        return await self._database.run(fetch)
-
-
-def _abandon(writer: GroupCommit) -> None:
-    """Let go of the appends of a loop that no longer runs: their callers are gone with it."""
+def _abandon(group: object) -> None:
+    """Let go of what waits in a loop that no longer runs: its callers are gone with it."""
 
 
 async def _look(access: Access) -> Mapping[str, Any]:

@@ -7,9 +7,9 @@ from asyncpg import pool
 
 if TYPE_CHECKING:
     DriverConnection: TypeAlias = asyncpg.Connection[asyncpg.Record]
-    Connection: TypeAlias = DriverConnection | pool.PoolConnectionProxy[asyncpg.Record]
+    Connection: TypeAlias = pool.PoolConnectionProxy[asyncpg.Record]
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 else:
     DriverConnection = asyncpg.Connection
-    Connection = asyncpg.Connection | pool.PoolConnectionProxy
+    Connection = pool.PoolConnectionProxy
     Pool = asyncpg.Pool

@@ -1,0 +1,69 @@
+"""Reading conversations whole and asking whether they exist, one at a time or many in one query."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asyncpg import Record
+
+from corail.storage.postgresql._coalesce import Coalescer
+from corail.storage.postgresql._database import Access, Database
+
+
+class Lookups:
+    """The shared look-ups of one event loop; ids and results are escaped.
+
+    Args:
+        database: what is asked.
+
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.messages: Coalescer[Sequence[Record]] = Coalescer(self._messages, self._many_messages)
+        self.existence: Coalescer[bool] = Coalescer(self._exists, self._many_exist)
+
+    async def _messages(self, conversation_id: str) -> Sequence[Record]:
+        async def fetch(access: Access) -> Sequence[Record]:
+            return await access.connection.fetch(access.sql.messages, conversation_id, timeout=access.seconds)
+
+        return await self._database.run(fetch)
+
+    async def _many_messages(self, conversation_ids: Sequence[str]) -> Mapping[str, Sequence[Record]]:
+        async def fetch(access: Access) -> Sequence[Record]:
+            return await access.connection.fetch(
+                access.sql.many_messages, list(conversation_ids), timeout=access.seconds
+            )
+
+        found: dict[str, list[Record]] = {conversation_id: [] for conversation_id in conversation_ids}
+        for row in await self._database.run(fetch):
+            conversation_id = row["conversation_id"]
+            if row["small"] is False:
+                # Too long or with too large a message to share: left out, and so read alone.
+                found.pop(conversation_id, None)
+            elif row["small"] and conversation_id in found:
+                found[conversation_id].append(row)
+        for messages in found.values():
+            messages.sort(key=_number)
+        return found
+
+    async def _exists(self, conversation_id: str) -> bool:
+        async def exists(access: Access) -> bool:
+            answer = await access.connection.fetchval(
+                access.sql.exists, conversation_id, timeout=access.seconds
+            )
+            return bool(answer)
+
+        return await self._database.run(exists)
+
+    async def _many_exist(self, conversation_ids: Sequence[str]) -> Mapping[str, bool]:
+        async def fetch(access: Access) -> Sequence[Record]:
+            return await access.connection.fetch(
+                access.sql.many_exist, list(conversation_ids), timeout=access.seconds
+            )
+
+        existing = {row["id"] for row in await self._database.run(fetch)}
+        return {conversation_id: conversation_id in existing for conversation_id in conversation_ids}
+
+
+def _number(row: Record) -> Any:
+    return row["id"]
