@@ -6,7 +6,7 @@ Knows pools, failures and tables, but no conversation. Everything above runs its
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final, TypeVar
@@ -24,7 +24,7 @@ from corail.storage.postgresql._failures import (
     from_connecting,
     from_statement,
 )
-from corail.storage.postgresql._leases import Leases, close_now
+from corail.storage.postgresql._leases import Lease, Leases
 from corail.storage.postgresql._pools import GivenPool, LoopPools, Pools
 from corail.storage.postgresql._sql import Statements, statements
 from corail.storage.postgresql._types import Connection, Pool
@@ -62,6 +62,8 @@ class Access:
     connection: Connection
     sql: Statements
     seconds: float
+    warnings: Sequence[str]
+    """SQLSTATEs of what the server has warned about during this operation."""
 
 
 class Retries:
@@ -150,7 +152,7 @@ class Database:
         """
         try:
             leases = await self._pools.get()
-            connection = await leases.acquire(max(min(self._patience, retries.left), _SHORTEST))
+            lease = await leases.acquire(max(min(self._patience, retries.left), _SHORTEST))
         except StorageError:
             raise
         except _NotOpenedError as error:
@@ -160,18 +162,20 @@ class Database:
         healthy = False
         try:
             # Not cut to what is left of the deadline: a statement given 10 ms would end up unknown.
-            result = await operation(Access(connection, self._current(), self.limits.command_timeout))
+            result = await operation(
+                Access(lease.connection, self._current(), self.limits.command_timeout, lease.warnings)
+            )
             healthy = True
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - likewise
             failure = from_statement(error, self.where)
-            self._react(failure, connection)
+            self._react(failure, lease)
             return failure
         else:
             return result
         finally:
-            await leases.release(connection, healthy=healthy, seconds=self.limits.connect_timeout)
+            await leases.release(lease, healthy=healthy, seconds=self.limits.connect_timeout)
 
     async def aclose(self) -> None:
         """Close what this opened."""
@@ -206,13 +210,13 @@ class Database:
     async def _prepare(self, leases: Leases) -> None:
         healthy = False
         try:
-            connection = await leases.acquire(self._patience)
+            lease = await leases.acquire(self._patience)
         except Exception as error:
             raise _NotOpenedError(from_connecting(error, self.where)) from error
         self._reached = True
         try:
             place = await _schema.prepare(
-                connection,
+                lease.connection,
                 self._schema,
                 auto_create=self._auto_create,
                 # Shorter than a command may take, so that the server's answer comes first.
@@ -225,7 +229,7 @@ class Database:
         else:
             healthy = True
         finally:
-            await leases.release(connection, healthy=healthy, seconds=self.limits.connect_timeout)
+            await leases.release(lease, healthy=healthy, seconds=self.limits.connect_timeout)
         self._statements = statements(place)
 
     def _current(self) -> Statements:
@@ -246,11 +250,11 @@ class Database:
             return failure
         return Failure(Effect.REFUSED, failure.error, failure.sqlstate)
 
-    def _react(self, failure: Failure, connection: Connection) -> None:
+    def _react(self, failure: Failure, lease: Lease) -> None:
         if failure.effect is Effect.UNKNOWN:
             # Not a cancel request: it would end the commit's wait for a synchronous standby, and
             # needs the same network that just failed. After a crash the idle ones are dead as well.
-            close_now(connection)
+            lease.close_now()
             self._pools.forget()
         elif failure.sqlstate == "25006":
             if self._connector is not None:

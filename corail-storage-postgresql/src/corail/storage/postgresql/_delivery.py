@@ -5,11 +5,8 @@ duplicate is recognised by reading the uids back, never by an error's name; and 
 finds is acknowledged only after another write to the same row has committed.
 """
 
-import contextlib
 from collections.abc import Sequence
 from typing import Final
-
-from asyncpg import InterfaceError, PostgresLogMessage
 
 from corail.storage.errors import AppendOutcomeUnknownError, InvalidInputError, StorageError
 from corail.storage.postgresql._batch import Turn, arguments, one_message, uid
@@ -67,26 +64,15 @@ class Delivery:
         return _collision(failure) if self._collisions >= _COLLISIONS else _repeatable(failure)
 
     async def _insert(self, access: Access) -> Failure | None:
-        warnings: list[str] = []
-
-        def notice(_connection: object, message: PostgresLogMessage) -> None:
-            warnings.append(str(getattr(message, "sqlstate", "")))
-
         # Less than the statement may take, so that a lock not granted is a definite answer.
         wait = min(self._lock_timeout, access.seconds * 0.8)
-        access.connection.add_log_listener(notice)
-        try:
-            await access.connection.execute(
-                access.sql.append_one if self._one else access.sql.append,
-                *self._arguments,
-                f"{max(1, int(wait * 1000))}ms",
-                timeout=access.seconds,
-            )
-        finally:
-            # When the connection was lost, it is the pool's again, and the listener gone with it.
-            with contextlib.suppress(InterfaceError):
-                access.connection.remove_log_listener(notice)
-        if _WARNING in warnings:
+        await access.connection.execute(
+            access.sql.append_one if self._one else access.sql.append,
+            *self._arguments,
+            f"{max(1, int(wait * 1000))}ms",
+            timeout=access.seconds,
+        )
+        if _WARNING in access.warnings:
             return Failure(Effect.UNKNOWN, StorageError("The server gave up waiting for its standby."))
         return None
 

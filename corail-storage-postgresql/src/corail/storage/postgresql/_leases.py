@@ -13,10 +13,51 @@ from time import monotonic
 from typing import Any, Final
 
 import asyncpg
+from asyncpg import PostgresLogMessage
 
 from corail.storage.postgresql._types import Connection, Pool
 
 _IDLE_SECONDS: Final = 60.0
+
+
+class Lease:
+    """A connection that was taken, and what the server has warned about on it."""
+
+    __slots__ = ("connection", "stale", "used", "warnings")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.warnings: list[str] = []
+        """SQLSTATEs of the notices since the last call on it began."""
+        self.stale = False
+        """Whether it must not be used again after this call."""
+        self.used = 0.0
+        connection.add_log_listener(self._note)
+
+    def is_open(self) -> bool:
+        """Return whether it still works, cleaning up after one that does not."""
+        try:
+            if not self.connection.is_closed():
+                return True
+            self.connection.terminate()
+        except asyncpg.InterfaceError:
+            # Closed by the server, and asyncpg has taken it back already.
+            pass
+        return False
+
+    def close_now(self) -> None:
+        """Close it without a word to the server, whatever state it is in."""
+        if self.is_open():
+            self.connection.terminate()
+
+    async def give_back(self, pool: Pool, seconds: float | None = None) -> None:
+        """Return it to its pool."""
+        with contextlib.suppress(asyncpg.InterfaceError):
+            self.connection.remove_log_listener(self._note)
+        await pool.release(self.connection, timeout=seconds)
+
+    def _note(self, _connection: object, message: PostgresLogMessage) -> None:
+        self.warnings.append(str(getattr(message, "sqlstate", "")))
 
 
 class Leases:
@@ -33,43 +74,43 @@ class Leases:
         self._keep = keep
         self._waiting = 0
         # The most recently used last: the others may become idle.
-        self._at_hand: deque[tuple[float, Connection]] = deque()
-        self._out: set[Connection] = set()
-        self._stale: set[Connection] = set()
+        self._at_hand: deque[Lease] = deque()
+        self._out: set[Lease] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self, seconds: float) -> Connection:
+    async def acquire(self, seconds: float) -> Lease:
         """Return a connection, waiting at most so long for one."""
         while self._at_hand:
-            _, connection = self._at_hand.pop()
-            if _is_open(connection):
-                self._out.add(connection)
-                return connection
-        self._waiting += 1
-        try:
-            connection = await self.pool.acquire(timeout=seconds)
-        finally:
-            self._waiting -= 1
-        self._out.add(connection)
-        return connection
+            lease = self._at_hand.pop()
+            if lease.is_open():
+                lease.warnings.clear()
+                break
+        else:
+            self._waiting += 1
+            try:
+                lease = Lease(await self.pool.acquire(timeout=seconds))
+            finally:
+                self._waiting -= 1
+        self._out.add(lease)
+        return lease
 
-    async def release(self, connection: Connection, *, healthy: bool, seconds: float) -> None:
+    async def release(self, lease: Lease, *, healthy: bool, seconds: float) -> None:
         """Give a connection back, or keep it at hand if it is healthy and nobody waits for one."""
-        self._out.discard(connection)
-        stale = connection in self._stale
-        self._stale.discard(connection)
-        if healthy and self._keep and not stale and not self._waiting:
-            self._at_hand.append((monotonic(), connection))
+        self._out.discard(lease)
+        if healthy and self._keep and not lease.stale and not self._waiting:
+            lease.used = monotonic()
+            self._at_hand.append(lease)
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._retire)
         else:
-            await self.pool.release(connection, timeout=seconds)
+            await lease.give_back(self.pool, seconds)
 
     def expire(self) -> None:
         """Close what is at hand now, and what is out or in the pool before its next use."""
         while self._at_hand:
-            close_now(self._at_hand.pop()[1])
-        self._stale |= self._out
+            self._at_hand.pop().close_now()
+        for lease in self._out:
+            lease.stale = True
         # Awaitable only by habit: it counts a generation up and does no I/O.
         counting = self.pool.expire_connections()
         with contextlib.suppress(StopIteration):
@@ -90,7 +131,7 @@ class Leases:
         try:
             async with asyncio.timeout(within):
                 while self._at_hand:
-                    await self.pool.release(self._at_hand.pop()[1])
+                    await self._at_hand.pop().give_back(self.pool)
                 # close() alone waits without limit for connections that are checked out.
                 await self.pool.close()
         except Exception:  # noqa: BLE001 - whatever it was, nothing may stay open
@@ -113,25 +154,7 @@ class Leases:
         """Close what nobody has needed for a while."""
         self._timer = None
         oldest = monotonic() - _IDLE_SECONDS
-        while self._at_hand and self._at_hand[0][0] <= oldest:
-            close_now(self._at_hand.popleft()[1])
+        while self._at_hand and self._at_hand[0].used <= oldest:
+            self._at_hand.popleft().close_now()
         if self._at_hand:
             self._timer = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._retire)
-
-
-def _is_open(connection: Connection) -> bool:
-    """Return whether a connection at hand still works, cleaning up after one that does not."""
-    try:
-        if not connection.is_closed():
-            return True
-        connection.terminate()
-    except asyncpg.InterfaceError:
-        # Closed by the server, and asyncpg has taken it back already.
-        pass
-    return False
-
-
-def close_now(connection: Connection) -> None:
-    """Close a connection without a word to the server, whatever state it is in."""
-    if _is_open(connection):
-        connection.terminate()

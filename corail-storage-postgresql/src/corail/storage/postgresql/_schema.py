@@ -93,6 +93,7 @@ async def prepare(
             + ", so it cannot hold every text. Use a database created with ENCODING 'UTF8'."
         )
     place: str | None = None
+    lost: asyncpg.PostgresError | None = None
     for _ in range(_TRIES):
         path = [schema] if schema is not None else list(session["schemas"])
         found = await _probe(connection, path)
@@ -105,17 +106,20 @@ async def prepare(
         if _accept(found.get(place, {}), place):
             return place
         if not auto_create:
-            raise _missing(place, session["role"], "auto_create is off")
+            raise await _missing(connection, place, session["role"], "auto_create is off")
         try:
             await _create(connection, place, lock_timeout)
         except asyncpg.InsufficientPrivilegeError as error:
-            raise _missing(place, session["role"], "the role may not create them") from error
+            raise await _missing(connection, place, session["role"], "the role may not create them") from error
         except asyncpg.PostgresError as error:
             if error.sqlstate not in _RACES:
                 raise
+            lost = error
+    why = "" if lost is None else f" ({lost.sqlstate})"
     raise StorageSchemaError(
-        f"The tables in schema {place} could not be made in {_TRIES} tries: something keeps changing them."
-    )
+        f"The tables in schema {place} could not be made in {_TRIES} tries{why}: something else of these names "
+        "is in the way, or keeps changing them."
+    ) from lost
 
 
 def schema_sql(schema: str = "public", *, create_schema: bool = True) -> str:
@@ -197,7 +201,8 @@ def _check_version(comment: str | None, schema: str) -> None:
     if comment is None or not comment.startswith(_sql.COMMENT):
         return
     recorded = comment.removeprefix(_sql.COMMENT).partition(" ")[0]
-    if not (recorded.isascii() and recorded.isdigit()) or int(recorded) > _sql.SCHEMA_VERSION:
+    known = recorded.isascii() and recorded.isdigit() and len(recorded) < 10
+    if not known or int(recorded) > _sql.SCHEMA_VERSION:
         raise StorageSchemaError(
             f"The tables in schema {schema} have version {recorded[:20]!r}; this release knows up to "
             f"{_sql.SCHEMA_VERSION}. Upgrade corail-storage-postgresql."
@@ -231,10 +236,12 @@ def _lock_key(schema: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _missing(schema: str, role: str, why: str) -> StorageError:
+async def _missing(connection: Connection, schema: str, role: str, why: str) -> StorageError:
+    # Even IF NOT EXISTS needs the right to create schemas, which the owner of this one may not have.
+    exists = await connection.fetchval(_sql.SCHEMA_EXISTS, schema)
     return StorageSchemaError(
         f"The tables are missing in schema {schema}, and {why} (role {role}). Let a role with the right "
-        f"to do so run:\n{schema_sql(schema)}"
+        f"to do so run:\n{schema_sql(schema, create_schema=not exists)}"
         f"GRANT USAGE ON SCHEMA {_sql.quoted(schema)} TO {_sql.quoted(role)};\n"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {_sql.quoted(schema)}.conversations, "
         f"{_sql.quoted(schema)}.messages TO {_sql.quoted(role)};"

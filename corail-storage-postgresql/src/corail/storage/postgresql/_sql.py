@@ -186,7 +186,8 @@ SELECT
   current_setting('server_encoding') AS encoding
 """
 
-# pg_catalog, not information_schema: that shows only tables the role has been granted.
+# pg_catalog, not information_schema: that shows only tables the role has been granted. Of every kind
+# and with any columns or none: a sequence, index or type of that name is in the way of a table, too.
 PROBE: Final = """
 SELECT
   n.nspname::text AS schema,
@@ -197,10 +198,9 @@ SELECT
   array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) AS types
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE n.nspname = ANY($1::text[])
   AND c.relname IN ('conversations', 'messages')
-  AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 GROUP BY n.nspname, c.relname, c.relkind, c.oid
 """
 
