@@ -141,14 +141,13 @@ class Leases:
         """Close the sockets of a pool whose loop no longer runs.
 
         The pool's own ``terminate`` needs its loop: it raised after the first connection and left 32
-        of 40 open. The attributes are private to asyncpg, so each step may fail; then the garbage
-        collector closes the rest.
+        of 40 open. The attributes are private to asyncpg and asyncio, so each step may fail; then
+        the garbage collector closes the rest.
         """
-        holders: Any = getattr(self.pool, "_holders", ())
-        for holder in holders:
-            with contextlib.suppress(Exception):
-                raw: socket.socket = holder._con._transport.get_extra_info("socket")  # noqa: SLF001
-                raw.shutdown(socket.SHUT_RDWR)
+        pool: Any = self.pool
+        with contextlib.suppress(Exception):
+            for holder in pool._holders:  # noqa: SLF001
+                _cut_connection(holder._con, closed=pool._loop.is_closed())  # noqa: SLF001
 
     def _retire(self) -> None:
         """Close what nobody has needed for a while."""
@@ -158,3 +157,17 @@ class Leases:
             self._at_hand.popleft().close_now()
         if self._at_hand:
             self._timer = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._retire)
+
+
+def _cut_connection(connection: Any, *, closed: bool) -> None:
+    with contextlib.suppress(Exception):
+        transport = connection._transport  # noqa: SLF001
+        raw: socket.socket = transport.get_extra_info("socket")
+        raw.shutdown(socket.SHUT_RDWR)
+        if closed:
+            # Nothing will ever read it again. Marked and taken away, neither connection nor transport
+            # is reported as forgotten when collected; under TLS the socket is the lower transport's.
+            connection._aborted = True  # noqa: SLF001
+            below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", transport)
+            own, below._sock = below._sock, None  # noqa: SLF001
+            own.close()
