@@ -69,6 +69,11 @@ class Connector:
             return connection
         raise failure if failure is not None else OSError("no host to connect to")
 
+    def without_names(self) -> bool:
+        """Use unnamed statements from the next connection on; False if that was so already."""
+        changed, self._statement_cache_size = self._statement_cache_size != 0, 0
+        return changed
+
     def forget(self) -> None:
         """Stop preferring the host that was good last; it is no longer the primary."""
         self._last_good = None

@@ -5,6 +5,7 @@ Knows pools, failures and tables, but no conversation. Everything above runs its
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from corail.storage.postgresql import _schema
 from corail.storage.postgresql._connect import Connector, CorailConnection
 from corail.storage.postgresql._dsn import Dsn
 from corail.storage.postgresql._failures import (
+    NOT_PREPARED,
     TABLES_CHANGED,
     Effect,
     Failure,
@@ -31,6 +33,8 @@ from corail.storage.postgresql._types import Connection, Pool
 from corail.storage.rows import PoolUse
 
 T = TypeVar("T")
+
+_LOGGER: Final = logging.getLogger("corail.storage.postgresql")
 
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
@@ -260,8 +264,23 @@ class Database:
             if self._connector is not None:
                 self._connector.forget()
             self._pools.forget()
+        elif failure.sqlstate in NOT_PREPARED:
+            self._give_up_names()
         elif failure.sqlstate in TABLES_CHANGED:
             self._pools.drop()
+
+    def _give_up_names(self) -> None:
+        """Fall back to unnamed statements: a pooler in transaction mode cannot keep named ones."""
+        if self._connector is None:
+            return
+        if self._connector.without_names():
+            _LOGGER.warning(
+                "%s is behind a pooler that does not keep prepared statements. Going on with unnamed ones, "
+                "which costs about half the speed. PgBouncer 1.21 or newer keeps them with "
+                "max_prepared_statements; statement_cache_size=0 in the database URL silences this.",
+                self.where,
+            )
+        self._pools.forget()
 
 
 class _NotOpenedError(Exception):

@@ -133,14 +133,15 @@ def _connect_refused(error: BaseException, state: str, where: str) -> Failure:
 
 # The session went away around the statement, perhaps while its commit waited for a standby.
 _SEVERED = ("08", "57P01", "57P02", "57P03", "57P05", "25P03")
-# Not executed and worth repeating: victims of serialisation and deadlock, and statements that a
-# pooler's other server connection does not know.
-_REPEATABLE = frozenset({"40001", "40P01", "26000", "42P05", "53300"})
+NOT_PREPARED = frozenset({"08P01", "26000", "42P05"})
+"""A pooler has put a prepared statement and its use on different server connections; not executed."""
+# Not executed and worth repeating: victims of serialisation and deadlock, a full server, and the above.
+_REPEATABLE = NOT_PREPARED | {"40001", "40P01", "53300"}
 TABLES_CHANGED = frozenset({"3F000", "42P01", "42703", "42804", "42883"})
 
 
 def _statement_refused(error: BaseException, state: str, where: str) -> Failure:
-    if state.startswith(_SEVERED):
+    if state.startswith(_SEVERED) and state not in NOT_PREPARED:
         text = f"The connection to {where} was lost ({state})."
         return _failure(Effect.UNKNOWN, StorageUnavailableError(text), error, state)
     if state == "25006":
