@@ -125,21 +125,30 @@ class Database:
                 command_timeout=limits.command_timeout,
                 statement_cache_size=limits.statement_cache_size,
             )
+            self._settings = sorted(source.server_settings)
             self._pools = LoopPools(self._open_pool)
         else:
             self.where = "PostgreSQL (through the given pool)"
             self._patience = limits.acquire_timeout
+            self._settings = []
             self._pools = GivenPool(source, self._prepare)
 
-    async def run(self, operation: Callable[[Access], Awaitable[T]], *, changes: bool = False) -> T:
+    async def run(
+        self,
+        operation: Callable[[Access], Awaitable[T]],
+        *,
+        changes: bool = False,
+        within: float | None = None,
+    ) -> T:
         """Run an operation that may be repeated, until it succeeds, is refused or time is up.
 
         Args:
             operation: what to do with a connection; must be idempotent.
             changes: whether it writes, for the message when its outcome stays unknown.
+            within: seconds for all attempts; None for the limit of every call.
 
         """
-        retries = Retries(monotonic() + self.limits.deadline)
+        retries = Retries(monotonic() + (self.limits.deadline if within is None else within))
         unknown = False
         while True:
             result = await self.attempt(operation, retries)
@@ -162,7 +171,7 @@ class Database:
         except _NotOpenedError as error:
             return self._if_ever_reached(error.failure)
         except Exception as error:  # noqa: BLE001 - judged there; what is not the driver's is raised again
-            return self._if_ever_reached(from_connecting(error, self.where))
+            return self._if_ever_reached(from_connecting(error, self.where, self._settings))
         healthy = False
         try:
             # Not cut to what is left of the deadline: a statement given 10 ms would end up unknown.
@@ -216,7 +225,7 @@ class Database:
         try:
             lease = await leases.acquire(self._patience)
         except Exception as error:
-            raise _NotOpenedError(from_connecting(error, self.where)) from error
+            raise _NotOpenedError(from_connecting(error, self.where, self._settings)) from error
         self._reached = True
         try:
             place = await _schema.prepare(

@@ -5,8 +5,10 @@ scheme, the parameters hosted providers add) and refuses what asyncpg would quie
 connection to localhost. No message repeats the URL: it holds a password.
 """
 
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -81,6 +83,8 @@ class Dsn:
     connect_timeout: float | None
     command_timeout: float | None
     statement_cache_size: int | None
+    ignored: tuple[str, ...]
+    """Parameters that ask for more security than asyncpg can give."""
 
     def describe(self) -> str:
         """Return where this leads, for messages: hosts and database, no credentials."""
@@ -134,6 +138,8 @@ def _assemble(netloc: str, path: str, query: dict[str, str]) -> Dsn:
     settings = {key: value for key, value in query.items() if key not in _CONSUMED}
     settings.setdefault("application_name", query.get("fallback_application_name", "corail-storage"))
     parameters = {key: value for key, value in query.items() if key in _UNDERSTOOD_BY_ASYNCPG}
+    if "sslrootcert" in parameters:
+        parameters["sslrootcert"] = _root_certificates(parameters["sslrootcert"])
     if "ssl" in query:
         # What SQLAlchemy's asyncpg dialect calls sslmode.
         parameters.setdefault("sslmode", _SSL_ALIASES.get(query["ssl"].lower(), query["ssl"]))
@@ -148,7 +154,25 @@ def _assemble(netloc: str, path: str, query: dict[str, str]) -> Dsn:
         connect_timeout=_seconds(query, "connect_timeout"),
         command_timeout=_seconds(query, "command_timeout"),
         statement_cache_size=statement_cache_size,
+        ignored=tuple(key for key in ("channel_binding", "require_auth") if _asks_for(query, key)),
     )
+
+
+def _asks_for(query: Mapping[str, str], key: str) -> bool:
+    return query.get(key, "disable").lower() not in {"disable", "prefer"}
+
+
+def _root_certificates(value: str) -> str:
+    # What libpq calls "system" asyncpg takes for a file of that name.
+    if value.lower() != "system":
+        return value
+    paths = ssl.get_default_verify_paths()
+    found = paths.cafile or paths.openssl_cafile
+    if not Path(found).is_file():
+        raise StorageConfigurationError(
+            "sslrootcert=system: this Python knows no file of the system's certificates. Name one instead."
+        )
+    return found
 
 
 _CONSUMED: Final = (

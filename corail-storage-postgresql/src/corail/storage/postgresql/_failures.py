@@ -8,6 +8,7 @@ it is chained as the cause, except where its own text repeats content (C-31).
 import enum
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -41,18 +42,20 @@ class Failure:
     """Whether a PostgreSQL server is there: starting up, full or unwilling, but there."""
 
 
-def from_connecting(error: BaseException, where: str) -> Failure:
+def from_connecting(error: BaseException, where: str, settings: Sequence[str] = ()) -> Failure:
     """Judge a failure to get a connection: no statement was sent, whatever it was.
 
     Args:
         error: what asyncpg or the network raised; re-raised when it is neither's.
         where: hosts and database, without credentials.
+        settings: names of the URL's parameters that were handed to the server.
 
     """
     none, refused = Effect.NONE, Effect.REFUSED
+    hosts = where.rpartition("/")[0]
     # Order matters: timeouts, name resolution and certificate errors are all OSError too.
     if isinstance(error, asyncpg.PostgresError):
-        return _connect_refused(error, error.sqlstate or "", where)
+        return _connect_refused(error, error.sqlstate or "", where, settings)
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         text = (
             f"No server of {where} has the role that target_session_attrs asks for. Is a failover going on? "
@@ -73,6 +76,12 @@ def from_connecting(error: BaseException, where: str) -> Failure:
         text = (
             f"The database URL for {where} asks for something that cannot be: check sslmode, "
             "target_session_attrs and the files it names."
+        )
+        return _failure(refused, StorageConfigurationError(text), error)
+    if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError) and "/" not in hosts:
+        text = (
+            f"A file that the database URL for {where} names cannot be read. Check sslrootcert, sslcert, "
+            "sslkey and passfile."
         )
         return _failure(refused, StorageConfigurationError(text), error)
     if isinstance(error, ConnectionError) and "SSL" in str(error):
@@ -104,7 +113,7 @@ def from_statement(error: BaseException, where: str) -> Failure:
     raise error
 
 
-def _connect_refused(error: BaseException, state: str, where: str) -> Failure:
+def _connect_refused(error: BaseException, state: str, where: str, settings: Sequence[str]) -> Failure:
     if state in {"28P01", "28000"}:
         text = (
             f"{where} rejects the user name or password. Correct them in the database URL; reserved "
@@ -114,8 +123,9 @@ def _connect_refused(error: BaseException, state: str, where: str) -> Failure:
         text = f"The database {where} does not exist. CREATE DATABASE it, or correct the database URL."
     elif state in {"42704", "22023", "08P01"}:
         text = (
-            f"{where} refuses a parameter of the database URL ({state}). Remove those after '?' that are "
-            "not PostgreSQL settings; behind PgBouncer only application_name is allowed."
+            f"{where} refuses a parameter of the database URL ({state}). It was handed "
+            f"{', '.join(settings)} as settings: remove what is none of PostgreSQL's. Behind PgBouncer only "
+            "application_name is allowed."
         )
     elif state == "42501":
         text = f"The user of the database URL may not connect to {where}. GRANT CONNECT ON DATABASE to it."

@@ -110,7 +110,9 @@ async def prepare(
         try:
             await _create(connection, place, lock_timeout)
         except asyncpg.InsufficientPrivilegeError as error:
-            raise await _missing(connection, place, session["role"], "the role may not create them") from error
+            raise await _missing(
+                connection, place, session["role"], "the role may not create them"
+            ) from error
         except asyncpg.PostgresError as error:
             if error.sqlstate not in _RACES:
                 raise

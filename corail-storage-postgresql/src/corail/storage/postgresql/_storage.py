@@ -42,6 +42,8 @@ from corail.storage.validation import (
 )
 
 _LARGEST: Final = 2**63 - 1
+# A readiness probe asks again anyway, and its own limit is a few seconds.
+_CHECK_SECONDS: Final = 2.0
 
 
 class PostgreSQLStorage(StoragePort):
@@ -92,6 +94,7 @@ class PostgreSQLStorage(StoragePort):
             raise StorageConfigurationError("Give either dsn= or pool=, not both.")
         source = _settings.database_url(dsn) if pool is None else None
         self._schema = _settings.schema_name(schema)
+        self._ignored = () if source is None else source.ignored
         self._max_content_bytes = _settings.content_limit(max_content_bytes)
         limits = _settings.limits(
             source,
@@ -256,10 +259,13 @@ class PostgreSQLStorage(StoragePort):
             "role": None,
             "writable": None,
             "problem": None,
-            "warnings": [],
+            "warnings": [
+                f"{parameter} in the database URL is not honoured: asyncpg cannot."
+                for parameter in self._ignored
+            ],
         }
         try:
-            found = await self._database.run(_look)
+            found = await self._database.run(_look, within=_CHECK_SECONDS)
             report["pool"] = await self._database.pool_use()
         except StorageClosedError:
             raise
@@ -310,7 +316,7 @@ def _abandon(group: object) -> None:
 
 
 async def _look(access: Access) -> Mapping[str, Any]:
-    row = await access.connection.fetchrow(_sql.CHECK, timeout=access.seconds)
+    row = await access.connection.fetchrow(_sql.CHECK, timeout=min(access.seconds, _CHECK_SECONDS))
     return {} if row is None else dict(row)
 
 
