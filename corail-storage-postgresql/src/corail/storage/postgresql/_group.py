@@ -237,8 +237,7 @@ class GroupCommit:
                     stored = True
                     _succeed([pending])
                     return
-                out_of_time = retries.left <= 0 or (failure.sqlstate != _LOCKED and not await retries.pause())
-                if out_of_time or failure.effect is Effect.REFUSED:
+                if failure.effect is Effect.REFUSED or not await self._may_repeat(failure, retries):
                     _fail(pending, _told(delivery, turn, failure.error))
                     return
         except StorageError as error:
@@ -250,6 +249,10 @@ class GroupCommit:
             self._queue.arrived([turn.conversation_id], suspect=not stored)
             self._under_way -= 1
             self._start()
+
+    async def _may_repeat(self, failure: Failure, retries: Retries) -> bool:
+        # A lock that was waited for is pause enough.
+        return retries.left > 0 if failure.sqlstate == _LOCKED else await retries.pause()
 
     async def _in_a_lane(self, delivery: Delivery, retries: Retries) -> Failure | None:
         """Attempt once; between attempts others get the lane, so a locked row does not keep it."""
