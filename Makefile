@@ -1,0 +1,76 @@
+# The one door for contributors: `make` lists what there is, and CI (.ci/run) runs the same targets.
+# Every target makes the environment first where it is missing or older than what it is made from.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DISTRIBUTIONS := $(patsubst %/pyproject.toml,%,$(wildcard corail-storage-*/pyproject.toml))
+
+# Prints the target's own line of the list, so that the two cannot differ.
+say = @awk -F ' \#\# ' 'index($$0, "$@:") == 1 && NF > 1 { print "== make $@: " $$2 }' Makefile
+
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-postgresql test test-faults test-all lint types build pins clean
+
+help: ## this list
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS=<more arguments for pytest>"
+	@awk -F ' ## ' '/^[a-z-]+:.* ## / { split($$1, target, ":"); printf "  make %-16s %s\n", target[1], $$2 }' Makefile
+
+$(READY): pyproject.toml $(wildcard */pyproject.toml examples/*/pyproject.toml constraints.txt) scripts/setup.py
+	@$(PYTHON) scripts/setup.py --venv $(VENV)
+
+setup: ## make the virtual environment, or bring it up to date (30 s the first time)
+	$(say)
+	@$(PYTHON) scripts/setup.py --venv $(VENV)
+
+demo: $(READY) ## an agent's conversations in memory (a few seconds)
+	$(say)
+	@$(BIN)/python examples/demo.py
+
+demo-postgresql: $(READY) ## the same on a real PostgreSQL, killed on the way (under a minute)
+	$(say)
+	@$(BIN)/python examples/demo_postgresql.py
+
+test: $(READY) ## every test but the slow fault tests (one to three minutes)
+	$(say)
+	@$(BIN)/python -m pytest -m "not faults" $(ARGS)
+
+# Exit code 5 is "no test ran": right only as long as nothing is marked.
+test-faults: $(READY) ## the tests that kill and freeze servers (some minutes)
+	$(say)
+	@$(BIN)/python -m pytest -m faults $(ARGS) || { \
+	  code=$$?; \
+	  if [ $$code -ne 5 ] || grep -rqsE 'mark\.faults' tests --include='*.py'; then exit $$code; fi; \
+	  echo "no fault tests yet: nothing in tests/ is marked with pytest.mark.faults"; \
+	}
+
+test-all: $(READY) ## the suite on every Python from 3.11 on that this machine has (minutes each)
+	$(say)
+	@$(BIN)/python scripts/test_all.py $(ARGS)
+
+lint: $(READY) ## ruff: rules and format (a second)
+	$(say)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy and pyright, both strict, and a control that they can fail (half a minute)
+	$(say)
+	@$(BIN)/python scripts/check_types.py
+
+build: $(READY) ## wheels and source distributions into dist/ (5 s)
+	$(say)
+	@rm -rf dist
+	@for each in $(DISTRIBUTIONS); do $(BIN)/python -m build --no-isolation --outdir dist $$each || exit; done
+
+pins: ## resolve constraints.txt anew, on Python 3.11 (one minute)
+	$(say)
+	@$(PYTHON) scripts/pins.py
+
+clean: ## remove build output and caches; environments (.venv*) stay (a second)
+	$(say)
+	@rm -rf build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -path './.venv*' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
