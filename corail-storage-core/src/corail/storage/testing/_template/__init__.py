@@ -1,0 +1,1 @@
+"""What ``new_backend`` writes; private, and the files below ``files/`` are data."""
