@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -49,13 +49,17 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
 
 def without_times(value: Any) -> Any:
     """Return a result without what two storages need not share: times and opaque message ids."""
-    if isinstance(value, dict):
-        items: dict[str, Any] = value
-        return {k: without_times(v) for k, v in items.items() if k not in {"created_at", "updated_at"}}
-    if isinstance(value, list):
-        elements: list[Any] = value
-        return [without_times(element) for element in elements]
-    return value
+    if is_dict(value):
+        return {k: without_times(v) for k, v in value.items() if k not in {"created_at", "updated_at"}}
+    return [without_times(element) for element in value] if is_list(value) else value
+
+
+def is_dict(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 class Subject:
@@ -125,7 +129,7 @@ def test_memory_and_postgresql_agree_on_every_answer(database_url: str) -> None:
     memory, postgresql = MemoryStorage(), PostgreSQLStorage(database_url)
     with asyncio.Runner() as runner:
 
-        @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(st.lists(STEPS, max_size=15))
         def agree(steps: list[Step]) -> None:
             runner.run(compare(memory, postgresql, steps))
