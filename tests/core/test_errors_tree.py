@@ -82,11 +82,6 @@ def test_an_error_can_be_copied(error: type[StorageError]) -> None:
         assert vars(copied) == vars(make(error))
 
 
-def test_a_subclass_of_a_backend_crosses_processes_as_its_parent() -> None:
-    error = AppendOutcomeUnknownError("what happened", idempotency_key="the key")
-    assert copy.copy(error).idempotency_key == "the key"
-
-
 def test_no_generic_retry_layer_repeats_an_append_that_may_be_stored() -> None:
     assert not issubclass(AppendOutcomeUnknownError, OSError | TimeoutError | ConnectionError)
     assert issubclass(StorageUnavailableError, OSError)

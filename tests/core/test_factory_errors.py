@@ -85,6 +85,12 @@ def test_what_a_backend_itself_lacks_is_a_load_error_not_a_missing_backend(site:
     assert "No module named 'corail_gone_driver'" in refusal("mine", StorageLoadError)
 
 
+def test_a_leftover_folder_is_a_missing_distribution(site: Site) -> None:
+    (site.folder / "leftover" / "__pycache__").mkdir(parents=True)
+    register_storage("mine", "leftover", "Mine")
+    assert "is not installed: there is no module leftover." in refusal("mine", StorageNotInstalledError)
+
+
 def test_a_module_below_a_module_that_is_no_package_is_not_installed(site: Site) -> None:
     site.module("plain", "")
     register_storage("mine", "plain.below", "Backend")

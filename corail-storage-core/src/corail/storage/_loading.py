@@ -29,6 +29,8 @@ def load(resolution: Resolution, target: tuple[str, str], *, because: str = "") 
         raise _broken(resolution, target, f"importing it failed: {error}") from error
     except Exception as error:
         raise _broken(resolution, target, f"importing it failed: {type(error).__name__}: {error}") from error
+    if not resolution.entries and _is_folder(found):
+        raise _not_installed(resolution, module_name, because)
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
@@ -56,6 +58,11 @@ def _checked(resolution: Resolution, target: tuple[str, str], found: object) -> 
 def _is_part(missing: str | None, module: str) -> bool:
     # The backend's own module or a parent of it is absent, not something the backend imports.
     return missing is not None and (missing == module or module.startswith(missing + "."))
+
+
+def _is_folder(module: object) -> bool:
+    # An uninstalled backend can leave its folder behind, which then imports as an empty namespace.
+    return hasattr(module, "__path__") and getattr(module, "__file__", None) is None
 
 
 def _broken(resolution: Resolution, target: tuple[str, str], why: str) -> StorageLoadError:
