@@ -19,6 +19,18 @@ Eventually = Callable[[Callable[[], bool]], bool]
 Owner = Callable[[str], "subprocess.Popen[str]"]
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that others can reach, as pytest's own cannot be.
+
+    Where user namespaces are barred, as in many containers, root's server runs as another user.
+    """
+    with tempfile.TemporaryDirectory(prefix="corail-test-") as folder:
+        path = Path(folder).resolve()
+        path.chmod(0o755)
+        yield path
+
+
 @pytest.fixture(scope="session")
 def sql() -> Sql:
     """A function that runs statements on one connection and returns the last one's first column."""

@@ -73,7 +73,18 @@ def namespaces_can_be_barred() -> bool:
     return tried.returncode == 0
 
 
+MAKE_NAMESPACE = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare(0x10000000) != 0)"
+
+
+@pytest.fixture
+def user_namespaces() -> None:
+    """Ask for user namespaces, which many containers bar."""
+    if subprocess.run([sys.executable, "-c", MAKE_NAMESPACE], check=False).returncode != 0:
+        pytest.skip("this system lets root make no user namespace")
+
+
 @as_root
+@pytest.mark.usefixtures("user_namespaces")
 def test_root_needs_no_new_user_and_opens_no_folder(tmp_path: Path, sql: Sql) -> None:
     users = Path("/etc/passwd").read_bytes()
     private = tmp_path / "private"
@@ -96,6 +107,7 @@ def test_root_works_as_the_owner_of_a_folder_that_is_not_roots(open_folder: Path
 
 
 @as_root
+@pytest.mark.usefixtures("user_namespaces")
 def test_root_is_told_of_a_folder_that_it_cannot_reach_without_its_privileges(open_folder: Path) -> None:
     private = open_folder / "private"
     private.mkdir(mode=0o700)
@@ -123,7 +135,7 @@ def test_where_namespaces_are_barred_root_uses_nobody_and_copies_private_program
 def test_where_neither_works_root_is_told_what_would(temporary_folders: Path) -> None:
     if not namespaces_can_be_barred():
         pytest.skip("this system lets root make no user namespace, to begin with")
-    # Folders of pytest are for their owner only: nobody cannot reach them.
+    temporary_folders.chmod(0o700)  # so that nobody cannot reach what is made in it
     ran = subprocess.run([sys.executable, "-c", BAR_NAMESPACES, SERVE], stdout=subprocess.PIPE, check=True)
     assert "refuses to run as root" in json.loads(ran.stdout)
     assert "TMPDIR" in json.loads(ran.stdout)
