@@ -14,7 +14,7 @@ say = @awk -F ' \#\# ' 'index($$0, "$@:") == 1 && NF > 1 { print "== make $@: " 
 
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-postgresql test test-faults test-all lint types build pins clean
+.PHONY: help setup demo demo-postgresql test test-faults test-mutants test-all lint types build pins clean
 
 help: ## this list
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS=<more arguments for pytest>"
@@ -35,9 +35,9 @@ demo-postgresql: $(READY) ## the same on a real PostgreSQL, killed on the way (u
 	$(say)
 	@$(BIN)/python examples/demo_postgresql.py
 
-test: $(READY) ## every test but the slow fault tests (one to three minutes)
+test: $(READY) ## every test but the slow fault tests, two files at a time (about six minutes)
 	$(say)
-	@$(BIN)/python -m pytest -m "not faults" $(ARGS)
+	@$(BIN)/python -m pytest -m "not faults" -n 2 --dist loadfile $(ARGS)
 
 # Exit code 5 is "no test ran": right only as long as nothing is marked.
 test-faults: $(READY) ## the tests that kill and freeze servers (some minutes)
@@ -47,6 +47,10 @@ test-faults: $(READY) ## the tests that kill and freeze servers (some minutes)
 	  if [ $$code -ne 5 ] || grep -rqsE 'mark\.faults' tests --include='*.py'; then exit $$code; fi; \
 	  echo "no fault tests yet: nothing in tests/ is marked with pytest.mark.faults"; \
 	}
+
+test-mutants: $(READY) ## a table: each broken backend and the clause of the kit that caught it (a minute)
+	$(say)
+	@$(BIN)/python tests/kit/mutants_table.py $(ARGS)
 
 test-all: $(READY) ## the suite on every Python from 3.11 on that this machine has (minutes each)
 	$(say)
