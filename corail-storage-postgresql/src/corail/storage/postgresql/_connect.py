@@ -15,6 +15,9 @@ import asyncpg
 from corail.storage.postgresql._dsn import Dsn, Host
 from corail.storage.postgresql._types import DriverConnection
 
+# No server: nobody there, or a proxy without one that closes what it has accepted.
+_UNHEARD: Final = (OSError, asyncpg.ConnectionDoesNotExistError)
+
 _ANY: Final = "any"
 _PREFER_STANDBY: Final = "prefer-standby"
 
@@ -60,9 +63,13 @@ class Connector:
         for host, attributes in self._attempts():
             try:
                 connection = await self._open(host, attributes)
-            except (OSError, asyncpg.TargetServerAttributeNotMatched, asyncpg.CannotConnectNowError) as error:
+            except (
+                *_UNHEARD,
+                asyncpg.TargetServerAttributeNotMatched,
+                asyncpg.CannotConnectNowError,
+            ) as error:
                 # The most telling failure is a server that answered, whatever the others did.
-                if failure is None or isinstance(failure, OSError):
+                if failure is None or isinstance(failure, _UNHEARD):
                     failure = error
                 continue
             self._last_good = host

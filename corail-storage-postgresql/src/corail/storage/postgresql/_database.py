@@ -25,6 +25,7 @@ from corail.storage.postgresql._failures import (
     Failure,
     from_connecting,
     from_statement,
+    no_connection_free,
 )
 from corail.storage.postgresql._leases import Lease, Leases
 from corail.storage.postgresql._pools import GivenPool, LoopPools, Pools
@@ -163,14 +164,17 @@ class Database:
 
         Raises ``StorageError`` only where another attempt cannot help: closed, or no usable tables.
         """
+        leases: Leases | None = None
         try:
-            leases = await self._pools.get()
+            leases = await self._pools.get(max(retries.left, _SHORTEST))
             lease = await leases.acquire(max(min(self._patience, retries.left), _SHORTEST))
         except StorageError:
             raise
         except _NotOpenedError as error:
             return self._if_ever_reached(error.failure)
         except Exception as error:  # noqa: BLE001 - judged there; what is not the driver's is raised again
+            if isinstance(error, TimeoutError) and leases is not None and leases.exhausted:
+                return no_connection_free(self.where, leases.pool.get_max_size())
             return self._if_ever_reached(from_connecting(error, self.where, self._settings))
         healthy = False
         try:
@@ -183,7 +187,7 @@ class Database:
             raise
         except Exception as error:  # noqa: BLE001 - likewise
             failure = from_statement(error, self.where)
-            self._react(failure, lease)
+            self._react(failure, lease, leases)
             return failure
         else:
             return result
@@ -196,7 +200,7 @@ class Database:
 
     async def pool_use(self) -> PoolUse:
         """Return how much of the running loop's pool is in use."""
-        leases = await self._pools.get()
+        leases = await self._pools.get(self._patience)
         pool = leases.pool
         return {"size": pool.get_size(), "idle": leases.idle, "limit": pool.get_max_size()}
 
@@ -228,13 +232,15 @@ class Database:
             raise _NotOpenedError(from_connecting(error, self.where, self._settings)) from error
         self._reached = True
         try:
-            place = await _schema.prepare(
-                lease.connection,
-                self._schema,
-                auto_create=self._auto_create,
-                # Shorter than a command may take, so that the server's answer comes first.
-                lock_timeout=self.limits.command_timeout / 2,
-            )
+            # A caller's pool need not have any limit of its own.
+            async with asyncio.timeout(self.limits.deadline):
+                place = await _schema.prepare(
+                    lease.connection,
+                    self._schema,
+                    auto_create=self._auto_create,
+                    # Shorter than a command may take, so that the server's answer comes first.
+                    lock_timeout=self.limits.command_timeout / 2,
+                )
         except StorageError:
             raise
         except Exception as error:
@@ -263,7 +269,7 @@ class Database:
             return failure
         return Failure(Effect.REFUSED, failure.error, failure.sqlstate)
 
-    def _react(self, failure: Failure, lease: Lease) -> None:
+    def _react(self, failure: Failure, lease: Lease, leases: Leases) -> None:
         if failure.effect is Effect.UNKNOWN:
             # Not a cancel request: it would end the commit's wait for a synchronous standby, and
             # needs the same network that just failed. After a crash the idle ones are dead as well.
@@ -276,7 +282,7 @@ class Database:
         elif failure.sqlstate in NOT_PREPARED:
             self._give_up_names()
         elif failure.sqlstate in TABLES_CHANGED:
-            self._pools.drop()
+            self._pools.drop(leases)
 
     def _give_up_names(self) -> None:
         """Fall back to unnamed statements: a pooler in transaction mode cannot keep named ones."""

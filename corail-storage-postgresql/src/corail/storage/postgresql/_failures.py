@@ -99,10 +99,20 @@ def from_connecting(error: BaseException, where: str, settings: Sequence[str] = 
     raise error
 
 
+def no_connection_free(where: str, size: int) -> Failure:
+    """Return the failure of a call for which none of its loop's connections became free."""
+    text = (
+        f"All {size} connections to {where} of this event loop were in use. Is a call stuck, or the database "
+        "slow? Otherwise raise pool_size (CORAIL_DB_POOL_SIZE)."
+    )
+    return Failure(Effect.NONE, StorageTimeoutError(text), server_answered=True)
+
+
 def from_statement(error: BaseException, where: str) -> Failure:
     """Judge a failure of a statement that was sent, or may have been."""
     if isinstance(error, asyncpg.PostgresError):
-        return _statement_refused(error, error.sqlstate or "", where)
+        state = error.sqlstate or ""
+        return _statement_refused(_tellable(error, state), state, where)
     if isinstance(error, TimeoutError):
         text = f"{where} did not answer in time. Is it overloaded, or the network to it gone?"
         return _failure(Effect.UNKNOWN, StorageTimeoutError(text), error)
@@ -129,6 +139,12 @@ def _connect_refused(error: BaseException, state: str, where: str, settings: Seq
         )
     elif state == "42501":
         text = f"The user of the database URL may not connect to {where}. GRANT CONNECT ON DATABASE to it."
+    elif state.startswith("08"):
+        text = (
+            f"Cannot reach {where}: what accepts connections there closes them at once. Is it a proxy "
+            "without a server behind it?"
+        )
+        return _failure(Effect.NONE, StorageUnavailableError(text), error, state)
     elif state.startswith("53"):
         text = (
             f"{where} has no connection left ({state}). Lower pool_size or the number of replicas, raise "
@@ -141,6 +157,7 @@ def _connect_refused(error: BaseException, state: str, where: str, settings: Seq
     return _failure(Effect.REFUSED, StorageConfigurationError(text), error, state, answered=True)
 
 
+_REPEATS_DATA = ("22", "23", "54")
 # The session went away around the statement, perhaps while its commit waited for a standby.
 _SEVERED = ("08", "57P01", "57P02", "57P03", "57P05", "25P03")
 NOT_PREPARED = frozenset({"08P01", "26000", "42P05"})
@@ -150,49 +167,55 @@ _REPEATABLE = NOT_PREPARED | {"40001", "40P01", "53300"}
 TABLES_CHANGED = frozenset({"3F000", "42P01", "42703", "42804", "42883"})
 
 
-def _statement_refused(error: BaseException, state: str, where: str) -> Failure:
+def _tellable(error: asyncpg.PostgresError, state: str) -> BaseException | None:
+    """Return the error as a cause, or None where its text may repeat content (C-31)."""
+    # A DETAIL repeats the row, and what a function of the administrator's raises can be anything.
+    context = getattr(error, "context", None)
+    return None if state.startswith(_REPEATS_DATA) or context is not None else error
+
+
+def _statement_refused(cause: BaseException | None, state: str, where: str) -> Failure:
     if state.startswith(_SEVERED) and state not in NOT_PREPARED:
         text = f"The connection to {where} was lost ({state})."
-        return _failure(Effect.UNKNOWN, StorageUnavailableError(text), error, state)
+        return _failure(Effect.UNKNOWN, StorageUnavailableError(text), cause, state)
     if state == "25006":
         text = (
             f"{where} is read-only: a standby, or a demoted primary. Point the database URL at the primary."
         )
-        return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
+        return _failure(Effect.NONE, StorageUnavailableError(text), cause, state, answered=True)
     if state == "55P03":
         text = f"In {where} another transaction holds the conversation. Nothing was changed; try again."
-        return _failure(Effect.NONE, StorageTimeoutError(text), error, state, answered=True)
+        return _failure(Effect.NONE, StorageTimeoutError(text), cause, state, answered=True)
     if state in _REPEATABLE:
         text = f"{where} could not run the statement now ({state}). Nothing was changed; try again."
-        return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
-    return _failure(Effect.REFUSED, *_final(error, state, where), state, answered=True)
+        return _failure(Effect.NONE, StorageUnavailableError(text), cause, state, answered=True)
+    return _failure(Effect.REFUSED, _final(state, where), cause, state, answered=True)
 
 
-def _final(error: BaseException, state: str, where: str) -> tuple[StorageError, BaseException | None]:
+def _final(state: str, where: str) -> StorageError:
     if state == "57014":
         text = (
             f"{where} cancelled the statement (statement_timeout, or an administrator). Nothing was changed."
         )
-        return StorageTimeoutError(text), error
+        return StorageTimeoutError(text)
     if state == "42501":
         text = (
             f"The user of the database URL lacks rights on the tables in {where}. As their owner: GRANT "
             "USAGE ON SCHEMA and GRANT SELECT, INSERT, UPDATE, DELETE ON conversations, messages to it."
         )
-        return StorageConfigurationError(text), error
+        return StorageConfigurationError(text)
     if state in TABLES_CHANGED:
         text = (
             f"The tables in {where} are gone or have changed ({state}). Were they dropped, or is another "
             "release at work? They are looked at again on the next call."
         )
-        return StorageSchemaError(text), error
+        return StorageSchemaError(text)
     if state.startswith("53"):
         text = f"{where} is out of resources ({state}: disk, memory or connections). Nothing was changed."
-        return StorageUnavailableError(text), error
-    if state.startswith(("22", "23", "54")):
-        # Their DETAIL repeats the row: not even the cause (C-31).
-        return InvalidInputError(f"{where} refused the data ({state}). Nothing was stored."), None
-    return StorageError(f"{where} refused the statement ({state}). Nothing was changed."), error
+        return StorageUnavailableError(text)
+    if state.startswith(_REPEATS_DATA):
+        return InvalidInputError(f"{where} refused the data ({state}). Nothing was stored.")
+    return StorageError(f"{where} refused the statement ({state}). Nothing was changed.")
 
 
 def _network_reason(error: OSError) -> str:

@@ -214,6 +214,9 @@ class GroupCommit:
         if not again:
             self._trouble = None
             self._start()
+        elif self._sweeping is None:
+            # The last sweep may have found the queue empty, with this batch on its way.
+            self._sweep_later()
         return not again
 
     async def _outcome(self, delivery: Delivery, deadline: float) -> Failure | None:

@@ -77,6 +77,8 @@ class Leases:
         self._at_hand: deque[Lease] = deque()
         self._out: set[Lease] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._returned = asyncio.Event()
+        self._closing: list[Any] = []
 
     async def acquire(self, seconds: float) -> Lease:
         """Return a connection, waiting at most so long for one."""
@@ -91,6 +93,7 @@ class Leases:
                 lease = Lease(await self.pool.acquire(timeout=seconds))
             finally:
                 self._waiting -= 1
+                self._returned.set()
         self._out.add(lease)
         return lease
 
@@ -102,8 +105,15 @@ class Leases:
             self._at_hand.append(lease)
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._retire)
+            self._returned.set()
         else:
-            await lease.give_back(self.pool, seconds)
+            # The call on it has ended, well or badly: a connection that cannot be given back in order,
+            # and is closed by asyncpg for that, does not change how.
+            try:
+                with contextlib.suppress(Exception):
+                    await lease.give_back(self.pool, seconds)
+            finally:
+                self._returned.set()
 
     def expire(self) -> None:
         """Close what is at hand now, and what is out or in the pool before its next use."""
@@ -118,6 +128,11 @@ class Leases:
         counting.close()
 
     @property
+    def exhausted(self) -> bool:
+        """Whether every connection there may be is in use."""
+        return self.idle == 0 and self.pool.get_size() >= self.pool.get_max_size()
+
+    @property
     def idle(self) -> int:
         """Connections that are open and unused."""
         return self.pool.get_idle_size() + len(self._at_hand)
@@ -125,17 +140,26 @@ class Leases:
     async def aclose(self, within: float) -> None:
         """Close the pool, waiting at most so long for connections in use."""
         self._keep = False
+        # The pool no longer knows a connection that is being closed when its loop ends: ``cut`` does.
+        self._closing = self._connections()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         try:
             async with asyncio.timeout(within):
+                while self._out or self._waiting:
+                    self._returned.clear()
+                    await self._returned.wait()
+                # Not the pool's close(): it cuts off those who were waiting for a connection, and its
+                # tasks are in the way of a loop that ends meanwhile.
                 while self._at_hand:
-                    await self._at_hand.pop().give_back(self.pool)
-                # close() alone waits without limit for connections that are checked out.
-                await self.pool.close()
-        except Exception:  # noqa: BLE001 - whatever it was, nothing may stay open
-            self.pool.terminate()
+                    await self._at_hand.pop().connection.close()
+        except Exception:  # noqa: BLE001, S110 - whatever it was, nothing may stay open
+            pass
+        finally:
+            # Also when this is cancelled, or its loop is no more; what is closed stays as it is.
+            with contextlib.suppress(Exception):
+                self.pool.terminate()
 
     def cut(self) -> None:
         """Close the sockets of a pool whose loop no longer runs.
@@ -146,8 +170,14 @@ class Leases:
         """
         pool: Any = self.pool
         with contextlib.suppress(Exception):
-            for holder in pool._holders:  # noqa: SLF001
-                _cut_connection(holder._con, closed=pool._loop.is_closed())  # noqa: SLF001
+            for connection in self._closing or self._connections():
+                _cut_connection(connection, closed=pool._loop.is_closed())  # noqa: SLF001
+
+    def _connections(self) -> list[Any]:
+        pool: Any = self.pool
+        with contextlib.suppress(Exception):
+            return [holder._con for holder in pool._holders]  # noqa: SLF001
+        return []
 
     def _retire(self) -> None:
         """Close what nobody has needed for a while."""

@@ -5,10 +5,13 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+_LOOK_SECONDS: Final = 0.1
 
 
 class PerLoop(Generic[T]):
@@ -54,21 +57,19 @@ class PerLoop(Generic[T]):
         """
         with self._lock:
             values, self._values = self._values, {}
-        here = asyncio.get_running_loop()
-        waiting: list[Awaitable[None]] = []
-        for loop, value in values.items():
-            if loop is here:
-                waiting.append(close(value, within))
-            elif loop.is_running():
-                waiting.append(
-                    asyncio.wrap_future(asyncio.run_coroutine_threadsafe(close(value, within), loop))
-                )
-            else:
-                self._abandon(value)
-        for closing in waiting:
-            # A foreign loop may stop while it is being waited for: bounded, and its failure is not ours.
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(closing, within + 1)
+        closings = [_Closing(loop, close(value, within)) for loop, value in values.items()]
+        deadline = monotonic() + within + 1
+        try:
+            # Not gather or wait_for: a loop that ends meanwhile cancels its closing, which is not us, or
+            # never comes to it, which nobody tells.
+            while (
+                waiting := [each.future for each in closings if each.under_way]
+            ) and monotonic() < deadline:
+                await asyncio.wait(waiting, timeout=_LOOK_SECONDS)
+        finally:
+            for closing in closings:
+                if not closing.stop():
+                    self._abandon(values[closing.loop])
 
     def after_fork(self) -> None:
         """Start anew in a forked child.
@@ -79,6 +80,51 @@ class PerLoop(Generic[T]):
         _INHERITED.append(self._values)
         self._lock = threading.Lock()
         self._values = {}
+
+
+class _Closing:
+    """A closing in the loop that its value belongs to, seen from the loop of ``clear``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, closing: Coroutine[Any, Any, None]) -> None:
+        self.loop = loop
+        self._closing = closing
+        self._steps = _quietly(closing)
+        self.future: asyncio.Future[None]
+        if loop is asyncio.get_running_loop():
+            self.future = loop.create_task(self._steps)
+            return
+        with contextlib.suppress(RuntimeError):
+            if loop.is_running():
+                self.future = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._steps, loop))
+                return
+        self.future = asyncio.get_running_loop().create_future()
+        self.future.cancel()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it can still end."""
+        return not self.future.done() and not self.loop.is_closed()
+
+    def stop(self) -> bool:
+        """Stop it if it is not done; return False if its loop left it undone."""
+        if self.under_way:
+            # It closes hastily then, in its loop.
+            self.future.cancel()
+            return True
+        if self.future.done() and not self.future.cancelled():
+            self.future.exception()
+            return True
+        for steps in (self._steps, self._closing):
+            with contextlib.suppress(Exception):
+                steps.close()
+        return False
+
+
+async def _quietly(closing: Coroutine[Any, Any, None]) -> None:
+    # Its loop may end before it does. ``clear`` sees to that, so asyncio need not complain.
+    task: Any = asyncio.current_task()
+    task._log_destroy_pending = False  # noqa: SLF001
+    await closing
 
 
 _EVERY: Final["weakref.WeakSet[PerLoop[Any]]"] = weakref.WeakSet()

@@ -5,6 +5,7 @@ nothing of tables or statements.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
@@ -20,16 +21,16 @@ _DROP_WITHIN: Final = 60.0
 class Pools(Protocol):
     """Where a storage gets the pool of the running loop from."""
 
-    async def get(self) -> Leases:
-        """Return the running loop's pool, opening it first if need be."""
+    async def get(self, within: float) -> Leases:
+        """Return the running loop's pool, waiting at most so many seconds for its opening."""
         ...
 
     def forget(self) -> None:
         """Close the running loop's idle connections; the next ones are made anew."""
         ...
 
-    def drop(self) -> None:
-        """Open the running loop's pool anew on the next ``get``, tables and all."""
+    def drop(self, leases: Leases) -> None:
+        """Open the running loop's pool anew on the next ``get``, tables and all, if it still is this one."""
         ...
 
     async def aclose(self, within: float) -> None:
@@ -51,16 +52,23 @@ class LoopPools:
         self._closings: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def get(self) -> Leases:
+    async def get(self, within: float) -> Leases:
         """Return the running loop's pool.
 
         A failed opening is not remembered, and a cancelled caller does not cancel it for the
-        others. Raises ``StorageClosedError`` after ``aclose``.
+        others. Raises ``StorageClosedError`` after ``aclose``, ``TimeoutError`` when time is up.
         """
         opening = self._openings.current()
         if opening is None or self._closed or _failed(opening):
             opening = self._openings.replace(self._open)
-        return opening.result() if opening.done() else await asyncio.shield(opening)
+        if not opening.done():
+            await asyncio.wait([opening], timeout=within)
+        if not opening.done():
+            raise TimeoutError
+        if opening.cancelled():
+            # By ``aclose``: nobody else cancels an opening.
+            raise StorageClosedError(CLOSED)
+        return opening.result()
 
     def forget(self) -> None:
         """Close idle connections of the running loop, and the others as they come back."""
@@ -68,19 +76,31 @@ class LoopPools:
         if opening is not None and _succeeded(opening):
             opening.result().expire()
 
-    def drop(self) -> None:
+    def drop(self, leases: Leases) -> None:
         """Let go of the running loop's pool: calls under way finish on it, later ones open another."""
-        opening = self._openings.remove()
-        if opening is not None:
-            closing = asyncio.get_running_loop().create_task(_close(opening, _DROP_WITHIN))
-            # The loop keeps only weak references to its tasks.
-            self._closings.add(closing)
-            closing.add_done_callback(self._closings.discard)
+        opening = self._openings.current()
+        # Of several calls that failed on one pool the first has let go of it; the next one is not theirs.
+        if opening is None or not _succeeded(opening) or opening.result() is not leases:
+            return
+        self._openings.remove()
+        closing = asyncio.get_running_loop().create_task(leases.aclose(_DROP_WITHIN))
+        # The loop keeps only weak references to its tasks.
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
 
     async def aclose(self, within: float) -> None:
         """Close every pool in its own loop, or cut its connections where the loop no longer runs."""
         self._closed = True
         await self._openings.clear(_close, within)
+        # Those let go of earlier have had as long.
+        here = asyncio.get_running_loop()
+        for closing in list(self._closings):
+            if closing.get_loop() is here:
+                closing.cancel()
+                await asyncio.wait([closing])
+            else:
+                with contextlib.suppress(RuntimeError):
+                    closing.get_loop().call_soon_threadsafe(closing.cancel)
 
     def _open(self, present: asyncio.Task[Leases] | None) -> asyncio.Task[Leases]:
         if self._closed:
@@ -107,30 +127,42 @@ class GivenPool:
         self._preparing: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def get(self) -> Leases:
+    async def get(self, within: float) -> Leases:
         """Return the caller's pool."""
         if self._closed:
             raise StorageClosedError(CLOSED)
+        pool = self._leases.pool
+        if pool.is_closing():
+            raise StorageClosedError("The given pool is closed. Give a new storage one that is open.")
         # Private, but without it asyncpg says "another operation is in progress".
-        home = getattr(self._leases.pool, "_loop", None)
+        home = getattr(pool, "_loop", None)
         if home is not None and home is not asyncio.get_running_loop():
             raise StorageConfigurationError(
                 "The given pool belongs to another event loop. Make one in this loop, or give the storage "
                 "a dsn: then it keeps a pool for every loop."
             )
+        if not getattr(pool, "_initialized", True):
+            raise StorageConfigurationError(
+                "The given pool is not open yet: pool = await asyncpg.create_pool(...)."
+            )
         if self._preparing is None or _failed(self._preparing):
             self._preparing = asyncio.get_running_loop().create_task(self._prepare(self._leases))
             self._preparing.add_done_callback(_retrieve)
-        if not self._preparing.done():
-            await asyncio.shield(self._preparing)
+        preparing = self._preparing
+        if not preparing.done():
+            await asyncio.wait([preparing], timeout=within)
+        if not preparing.done():
+            raise TimeoutError
+        preparing.result()
         return self._leases
 
     def forget(self) -> None:
         """Leave the caller's connections alone."""
 
-    def drop(self) -> None:
+    def drop(self, leases: Leases) -> None:  # noqa: ARG002 - there is only this one
         """Look at the tables again on the next ``get``."""
-        self._preparing = None
+        if self._preparing is not None and self._preparing.done():
+            self._preparing = None
 
     async def aclose(self, within: float) -> None:  # noqa: ARG002 - the protocol's signature
         """Refuse further use; the pool stays the caller's."""

@@ -119,8 +119,8 @@ async def prepare(
             lost = error
     why = "" if lost is None else f" ({lost.sqlstate})"
     raise StorageSchemaError(
-        f"The tables in schema {place} could not be made in {_TRIES} tries{why}: something else of these names "
-        "is in the way, or keeps changing them."
+        f"The tables in schema {place} could not be made in {_TRIES} tries{why}: something else of these "
+        "names is in the way, or keeps changing them."
     ) from lost
 
 

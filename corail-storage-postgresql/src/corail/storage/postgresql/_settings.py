@@ -3,6 +3,8 @@
 import os
 from typing import Final
 
+import asyncpg
+
 from corail.storage.errors import StorageConfigurationError
 from corail.storage.postgresql._database import Limits
 from corail.storage.postgresql._dsn import VARIABLE, Dsn, parse
@@ -92,9 +94,9 @@ def _seconds(name: str, *candidates: float | None) -> float:
     return float(value)
 
 
-def given_pool(pool: Pool | None) -> Pool | None:
-    """Return the checked pool of the caller's, if there is one."""
-    if pool is not None and not isinstance(pool, Pool):  # pyright: ignore[reportUnnecessaryIsInstance]
+def given_pool(pool: Pool | None) -> Pool:
+    """Return the checked pool of the caller's."""
+    if not isinstance(pool, asyncpg.Pool):
         raise TypeError(f"pool must be an asyncpg.Pool, not {type(pool).__name__}")
     return pool
 

@@ -116,8 +116,9 @@ ORDER BY id
 LIMIT $3
 """
 
+# By way of text: a given pool may have a codec for jsonb, which would encode it once more.
 CREATE: Final = """
-INSERT INTO {conversations} (id, metadata) VALUES ($1, $2::jsonb) ON CONFLICT (id) DO NOTHING
+INSERT INTO {conversations} (id, metadata) VALUES ($1, $2::text::jsonb) ON CONFLICT (id) DO NOTHING
 """
 
 EXISTS: Final = """

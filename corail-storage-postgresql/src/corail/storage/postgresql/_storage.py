@@ -93,6 +93,7 @@ class PostgreSQLStorage(StoragePort):
         if pool is not None and dsn is not None:
             raise StorageConfigurationError("Give either dsn= or pool=, not both.")
         source = _settings.database_url(dsn) if pool is None else None
+        given = source if source is not None else _settings.given_pool(pool)
         self._schema = _settings.schema_name(schema)
         self._ignored = () if source is None else source.ignored
         self._max_content_bytes = _settings.content_limit(max_content_bytes)
@@ -105,10 +106,8 @@ class PostgreSQLStorage(StoragePort):
             deadline=deadline,
             close_timeout=close_timeout,
         )
-        given = source if source is not None else pool
-        if given is None:
-            raise AssertionError("unreachable: without a pool there is a parsed URL")
-        self._database = Database(given, limits, self._schema, auto_create=auto_create)
+        automatic = _settings.switch("auto_create", auto_create)
+        self._database = Database(given, limits, self._schema, auto_create=automatic)
         self._writers: PerLoop[GroupCommit] = PerLoop(_abandon)
         self._readers: PerLoop[Lookups] = PerLoop(_abandon)
         self._closed = False
@@ -119,19 +118,19 @@ class PostgreSQLStorage(StoragePort):
         return f"<{type(self).__name__} {self._database.where}, schema={self._schema!r}>"
 
     async def get_messages(self, conversation_id: str) -> list[dict[str, str]]:
-        known = lookup_id(conversation_id)
+        known = self._known(conversation_id)
         if known is None:
             return []
-        return [_rows.message(row) for row in await self._lookups().messages.get(escape(known))]
+        return [_rows.message(row) for row in await self._lookups().messages.get(known)]
 
     async def get_recent_messages(self, conversation_id: str, limit: int) -> list[dict[str, str]]:
-        known, count = lookup_id(conversation_id), check_limit(limit)
+        known, count = self._known(conversation_id), check_limit(limit)
         if known is None or count == 0:
             return []
 
         async def recent(access: Access) -> list[dict[str, str]]:
             found = await access.connection.fetch(
-                access.sql.recent, escape(known), min(count, _LARGEST), timeout=access.seconds
+                access.sql.recent, known, min(count, _LARGEST), timeout=access.seconds
             )
             return [_rows.message(row) for row in found]
 
@@ -152,6 +151,7 @@ class PostgreSQLStorage(StoragePort):
         known = check_conversation_id(conversation_id)
         checked = check_messages(messages, max_bytes=self._max_content_bytes)
         key = check_idempotency_key(idempotency_key)
+        self._require_open()
         if checked:
             await self._writer().append(turn(known, checked, key))
 
@@ -165,16 +165,16 @@ class PostgreSQLStorage(StoragePort):
         await self._database.run(create, changes=True)
 
     async def conversation_exists(self, conversation_id: str) -> bool:
-        known = lookup_id(conversation_id)
-        return known is not None and await self._lookups().existence.get(escape(known))
+        known = self._known(conversation_id)
+        return known is not None and await self._lookups().existence.get(known)
 
     async def get_conversation(self, conversation_id: str) -> ConversationRow | None:
-        known = lookup_id(conversation_id)
+        known = self._known(conversation_id)
         if known is None:
             return None
 
         async def row(access: Access) -> ConversationRow | None:
-            found = await access.connection.fetchrow(access.sql.row, escape(known), timeout=access.seconds)
+            found = await access.connection.fetchrow(access.sql.row, known, timeout=access.seconds)
             return None if found is None else _rows.conversation(found)
 
         return await self._database.run(row)
@@ -207,14 +207,14 @@ class PostgreSQLStorage(StoragePort):
     async def page_messages(
         self, conversation_id: str, *, limit: int = 100, after: str | None = None
     ) -> MessagePage:
-        known, count = lookup_id(conversation_id), check_page_limit(limit)
+        known, count = self._known(conversation_id), check_page_limit(limit)
         last = _number(check_cursor(after))
         if known is None:
             return {"items": [], "next": None}
 
         async def page(access: Access) -> MessagePage:
             found = await access.connection.fetch(
-                access.sql.page_messages, escape(known), last, count + 1, timeout=access.seconds
+                access.sql.page_messages, known, last, count + 1, timeout=access.seconds
             )
             items = [_rows.message_item(row) for row in found[:count]]
             return {"items": items, "next": str(found[count - 1]["id"]) if len(found) > count else None}
@@ -222,30 +222,27 @@ class PostgreSQLStorage(StoragePort):
         return await self._database.run(page)
 
     async def update_title(self, conversation_id: str, title: str) -> None:
-        known, text = lookup_id(conversation_id), check_title(title, max_bytes=self._max_content_bytes)
+        known, text = self._known(conversation_id), check_title(title, max_bytes=self._max_content_bytes)
         if known is None:
             return
 
         async def update(access: Access) -> None:
-            await access.connection.execute(
-                access.sql.title, escape(known), escape(text), timeout=access.seconds
-            )
+            await access.connection.execute(access.sql.title, known, escape(text), timeout=access.seconds)
 
         await self._database.run(update, changes=True)
 
     async def delete_conversation(self, conversation_id: str) -> None:
-        known = lookup_id(conversation_id)
+        known = self._known(conversation_id)
         if known is None:
             return
-        target = escape(known)
 
         async def born(access: Access) -> object:
-            return await access.connection.fetchval(access.sql.created_at, target, timeout=access.seconds)
+            return await access.connection.fetchval(access.sql.created_at, known, timeout=access.seconds)
 
         created_at = await self._database.run(born)
 
         async def delete(access: Access) -> None:
-            await access.connection.execute(access.sql.delete, target, created_at, timeout=access.seconds)
+            await access.connection.execute(access.sql.delete, known, created_at, timeout=access.seconds)
 
         if created_at is not None:
             await self._database.run(delete, changes=True)
@@ -294,20 +291,28 @@ class PostgreSQLStorage(StoragePort):
         await self._writers.clear(GroupCommit.aclose, self._database.limits.close_timeout)
         await self._database.aclose()
 
+    def _known(self, conversation_id: str) -> str | None:
+        """Return the id to look up, escaped, or None when no such id can exist."""
+        self._require_open()
+        known = lookup_id(conversation_id)
+        return None if known is None else escape(known)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StorageClosedError(CLOSED)
+
     def _lookups(self) -> Lookups:
         return self._readers.current() or self._readers.replace(self._open_reader)
 
     def _open_reader(self, present: Lookups | None) -> Lookups:
-        if self._closed:
-            raise StorageClosedError(CLOSED)
+        self._require_open()
         return present or Lookups(self._database)
 
     def _writer(self) -> GroupCommit:
         return self._writers.current() or self._writers.replace(self._open_writer)
 
     def _open_writer(self, present: GroupCommit | None) -> GroupCommit:
-        if self._closed:
-            raise StorageClosedError(CLOSED)
+        self._require_open()
         return present or GroupCommit(self._database)
 
 
@@ -323,7 +328,8 @@ async def _look(access: Access) -> Mapping[str, Any]:
 def _number(cursor: str | None) -> int:
     if cursor is None:
         return 0
-    if not (cursor.isascii() and cursor.isdigit() and int(cursor) <= _LARGEST):
+    # Not more digits than the largest number has: int() refuses thousands of them in its own way.
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= _LARGEST):
         raise InvalidInputError(
             "after is not a cursor of this method; pass the 'next' of an earlier page or an item's 'id'."
         )
