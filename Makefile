@@ -14,7 +14,7 @@ say = @awk -F ' \#\# ' 'index($$0, "$@:") == 1 && NF > 1 { print "== make $@: " 
 
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-postgresql test test-faults test-mutants test-all lint types build pins clean
+.PHONY: help setup demo demo-postgresql test test-faults test-mutants test-all bench bench-peers lint types build pins clean
 
 help: ## this list
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS=<more arguments for pytest>"
@@ -55,6 +55,14 @@ test-mutants: $(READY) ## a table: each broken backend and the clause of the kit
 test-all: $(READY) ## the suite on every Python from 3.11 on that this machine has (minutes each)
 	$(say)
 	@$(BIN)/python scripts/test_all.py $(ARGS)
+
+bench: $(READY) ## ours against raw asyncpg, durability on (about five minutes)
+	$(say)
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-peers: $(READY) ## the same work on other libraries, each in its own environment (about ten minutes)
+	$(say)
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 lint: $(READY) ## ruff: rules and format (a second)
 	$(say)

@@ -1,0 +1,1 @@
+"""Benchmarks of Corail storage; run from the root of the workspace, see README.md. Not installed."""
