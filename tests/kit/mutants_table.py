@@ -32,7 +32,7 @@ class Recorder:
         self.faults: dict[str, str] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        # Imported here: pytest has put the suite's package on its map by now.
+        # Imported here: pytest must be there first, and has put the suite's package on its map by now.
         from corail.storage.testing._clauses import clause_of
         from tests.kit.mutants.catalogue import MUTANTS
 
@@ -93,14 +93,23 @@ def main() -> int:
 
 
 def _caught(failures: dict[str, str], clause: str) -> bool:
-    return any(message.startswith(clause) for message in failures.values())
+    return bool(_catches(failures, clause))
+
+
+def _catches(failures: dict[str, str], clause: str) -> list[str]:
+    # The state machine names the clause it found broken, so its failures begin with another one.
+    return [
+        test
+        for test, text in failures.items()
+        if text.startswith(clause) or (clause == "model" and test.startswith("test_model_"))
+    ]
 
 
 def _print(recorder: Recorder) -> None:
     rows = [("mutant", "clause expected", "tests that failed")]
     for name, clause in recorder.clauses.items():
         failed = recorder.failures[name]
-        caught = [test for test, message in failed.items() if message.startswith(clause)]
+        caught = _catches(failed, clause)
         others = len(failed) - len(caught)
         shown = ", ".join(caught) or "NONE: it survives"
         rows.append((name, clause, shown + (f" (and {others} of other clauses)" if others else "")))

@@ -1,43 +1,14 @@
-"""What the kit refuses, reports or skips about a test class, and how its failures read."""
-
-import subprocess
-import sys
+"""What the kit refuses, skips or reports about a test class and the pytest it runs under."""
 
 import pytest
+
+from tests.kit.inner_pytest import outcomes, run_pytest
 
 pytest_plugins = ["pytester"]
 
-_OUTCOMES = ("passed", "failed", "errors", "skipped", "xfailed", "xpassed")
-
-_HEAD = """
-import pytest
-from corail.storage.capabilities import *
-from corail.storage.memory import MemoryStorage
-from corail.storage.testing import StorageContract
-
-class Fixture:
-    model_examples = text_examples = 2
-
-    @pytest.fixture
-    async def storage(self):
-        async with MemoryStorage() as storage:
-            yield storage
-"""
-
-
-def run(pytester: pytest.Pytester, body: str, *arguments: str, apart: bool = False) -> pytest.RunResult:
-    """Run pytest on a test file; ``apart`` in a process of its own, where it may change the kit."""
-    pytester.makepyfile(_HEAD + body)
-    arguments = ("-p", "no:cacheprovider", "-ra", *arguments)
-    return pytester.runpytest_subprocess(*arguments) if apart else pytester.runpytest_inprocess(*arguments)
-
-
-def outcomes(result: pytest.RunResult) -> dict[str, int]:
-    return {name: count for name, count in result.parseoutcomes().items() if name in _OUTCOMES}
-
 
 def test_an_overridden_test_is_an_error(pytester: pytest.Pytester) -> None:
-    result = run(
+    result = run_pytest(
         pytester,
         """
 class TestMine(Fixture, StorageContract):
@@ -52,13 +23,13 @@ class TestMine(Fixture, StorageContract):
 
 @pytest.mark.parametrize("removal", ["test_c14_titles_replace_each_other = None", "_contract = None"])
 def test_a_removed_test_or_guard_is_an_error(pytester: pytest.Pytester, removal: str) -> None:
-    result = run(pytester, f"class TestMine(Fixture, StorageContract):\n    {removal}\n")
+    result = run_pytest(pytester, f"class TestMine(Fixture, StorageContract):\n    {removal}\n")
     assert outcomes(result) == {"errors": 1}
     result.stdout.fnmatch_lines(["*guard: * is the kit's*"])
 
 
 def test_a_test_inherited_from_elsewhere_is_an_error(pytester: pytest.Pytester) -> None:
-    result = run(
+    result = run_pytest(
         pytester,
         """
 class Quiet:
@@ -73,7 +44,7 @@ class TestMine(Quiet, Fixture, StorageContract):
 
 
 def test_a_test_deleted_from_the_kit_itself_is_a_failure(pytester: pytest.Pytester) -> None:
-    result = run(
+    result = run_pytest(
         pytester,
         """
 from corail.storage.testing._conversations import Conversations
@@ -94,7 +65,7 @@ del Conversations.test_c14_titles_replace_each_other
 
 
 def test_declared_overrides_run_and_are_reported(pytester: pytest.Pytester) -> None:
-    result = run(
+    result = run_pytest(
         pytester,
         """
 class TestMine(Fixture, StorageContract):
@@ -112,9 +83,7 @@ class TestMine(Fixture, StorageContract):
     )
     assert outcomes(result) == {"passed": 4, "skipped": 1}
     result.stdout.fnmatch_lines(
-        [
-            "SKIPPED*undecided by the kit: replaced by the author: test_c14*(titles are*; test_c15*(frozen *)"
-        ]
+        ["SKIPPED*undecided by the kit: replaced by the author: test_c14*(titles are*; test_c15*(frozen *)"]
     )
 
 
@@ -137,45 +106,9 @@ class TestMine(Fixture, StorageContract):
     ],
 )
 def test_a_wrong_declaration_is_an_error(pytester: pytest.Pytester, declaration: str, words: str) -> None:
-    result = run(pytester, f"class TestMine(Fixture, StorageContract):\n    {declaration}\n")
+    result = run_pytest(pytester, f"class TestMine(Fixture, StorageContract):\n    {declaration}\n")
     assert outcomes(result) == {"errors": 1}
     result.stdout.fnmatch_lines([words])
-
-
-_FORGETS_TITLES = """
-class Forgetful(MemoryStorage):
-    async def update_title(self, conversation_id, title):
-        await super().update_title(conversation_id, title[:5])
-
-class Base(Fixture, StorageContract):
-    @pytest.fixture
-    async def storage(self):
-        return Forgetful()
-"""
-
-
-def test_a_known_failure_is_expected_by_clause(pytester: pytest.Pytester) -> None:
-    body = 'class TestMine(Base):\n    xfails = {"C-14": "titles are cut"}\n'
-    result = run(pytester, _FORGETS_TITLES + body, "-k", "c14")
-    # One of the clause's two tests fails: the clause is known to fail, the other test may pass.
-    assert outcomes(result) == {"xfailed": 1, "passed": 1}
-    result.stdout.fnmatch_lines(["XFAIL*test_c14_titles_replace_each_other*C-14: titles are cut*"])
-
-
-def test_a_known_failure_is_expected_by_test_name(pytester: pytest.Pytester) -> None:
-    body = 'class TestMine(Base):\n    xfails = {"test_c14_titles_replace_each_other": "titles are cut"}\n'
-    result = run(pytester, _FORGETS_TITLES + body, "-k", "c14")
-    assert outcomes(result) == {"xfailed": 1, "passed": 1}
-
-
-def test_a_known_failure_that_passes_is_a_failure(pytester: pytest.Pytester) -> None:
-    body = """
-class TestMine(Fixture, StorageContract):
-    xfails = {"C-14": "titles are cut", "test_c15_returned_values_are_the_callers": "frozen"}
-"""
-    result = run(pytester, body, "-k", "c14 or c15")
-    assert outcomes(result) == {"failed": 2, "passed": 1}
-    result.stdout.fnmatch_lines(["*C-14: declared in xfails (titles are cut), but all of its tests pass*"])
 
 
 def test_an_unknown_capability_is_a_failure(pytester: pytest.Pytester) -> None:
@@ -188,7 +121,7 @@ class TestMine(Fixture, StorageContract):
     async def storage(self):
         return Claims()
 """
-    result = run(pytester, body, "-k", "guard_capabilities")
+    result = run_pytest(pytester, body, "-k", "guard_capabilities")
     assert outcomes(result) == {"failed": 1}
     result.stdout.fnmatch_lines(
         ["*guard: unknown capabilities 'totalorder'; there are any_text, atomic_append*"]
@@ -205,7 +138,7 @@ class TestMine(Fixture, StorageContract):
     async def storage(self):
         return Modest()
 """
-    result = run(pytester, body, "-k", "c03_no_metadata or page_messages_items")
+    result = run_pytest(pytester, body, "-k", "c03_no_metadata or page_messages_items")
     assert outcomes(result) == {"skipped": 2}
     result.stdout.re_match_lines([r"SKIPPED \[2\] .*: details$"])
 
@@ -232,7 +165,7 @@ class TestOwnNames(Fixture, StorageContract):
     # Published before the kit had a test of that name.
     pass
 """
-    result = run(pytester, body, "-k", "c40 or guard_no_test", apart=True)
+    result = run_pytest(pytester, body, "-k", "c40 or guard_no_test", apart=True)
     assert outcomes(result) == {"failed": 1, "passed": 3, "skipped": 1}
     result.stdout.fnmatch_lines(["E*AssertionError: C-40: not kept"])
     result.stdout.re_match_lines([r"SKIPPED \[1\] .*: new in contract 1\.1$"])
@@ -254,7 +187,7 @@ def test_the_auto_mode_of_pytest_asyncio_is_refused(
 ) -> None:
     pytester.makeconftest(_ASYNCIO_STUB)
     pytester.makeini(f"[pytest]\nasyncio_mode = {mode}\n")
-    result = run(pytester, "class TestMine(Fixture, StorageContract): pass\n", "-k", "c14")
+    result = run_pytest(pytester, "class TestMine(Fixture, StorageContract): pass\n", "-k", "c14")
     if refused:
         assert outcomes(result) == {"errors": 2}
         result.stdout.fnmatch_lines(['*another event loop*Set asyncio_mode = "strict"*'])
@@ -272,121 +205,14 @@ class TestMine(StorageContract):
     storage._force_asyncio_fixture = True
     storage = pytest.fixture(storage)
 """
-    result = run(pytester, body, "-k", "c14")
+    result = run_pytest(pytester, body, "-k", "c14")
     assert outcomes(result) == {"errors": 2}
     result.stdout.fnmatch_lines(["*the fixture 'storage' is a pytest_asyncio.fixture*@pytest.fixture*"])
 
 
 def test_a_missing_anyio_plugin_is_named(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "class TestMine(Fixture, StorageContract): pass\n", "-p", "no:anyio", "-k", "c14")
+    result = run_pytest(
+        pytester, "class TestMine(Fixture, StorageContract): pass\n", "-p", "no:anyio", "-k", "c14"
+    )
     assert outcomes(result) == {"errors": 2}
     result.stdout.fnmatch_lines(["*anyio's pytest plugin, which is disabled*"])
-
-
-_PERSISTENT = """
-class Claims(MemoryStorage):
-    capabilities = ALL
-
-class TestMine(Fixture, StorageContract):
-    @pytest.fixture
-    async def storage(self):
-        return Claims()
-"""
-
-
-def test_persistent_without_reopen_is_a_failure_with_the_remedy(pytester: pytest.Pytester) -> None:
-    result = run(pytester, _PERSISTENT, "-k", "guard_reopen or killed or two_objects_append")
-    assert outcomes(result) == {"failed": 3}
-    result.stdout.fnmatch_lines(
-        ["*guard: reopen is not given. Set it on the test class: reopen = staticmethod(*"]
-    )
-
-
-def test_persistent_with_a_reopen_no_process_can_import_is_a_failure(pytester: pytest.Pytester) -> None:
-    result = run(
-        pytester, _PERSISTENT + "    reopen = staticmethod(lambda: Claims(store='one'))\n", "-k", "killed"
-    )
-    assert outcomes(result) == {"failed": 1}
-    result.stdout.fnmatch_lines(
-        ["*C-32 (persistent): reopen is *lambda*, which another process cannot import*"]
-    )
-
-
-def test_without_reopen_what_needs_it_is_skipped(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "class TestMine(Fixture, StorageContract): pass\n", "-k", "two_objects")
-    skipped = result.parseoutcomes()["skipped"]
-    assert outcomes(result) == {"skipped": skipped}
-    result.stdout.fnmatch_lines([f"SKIPPED ?{skipped}? *: reopen is not given"])
-
-
-def test_a_reopen_that_gives_something_else_is_a_failure(pytester: pytest.Pytester) -> None:
-    body = "class TestMine(Fixture, StorageContract):\n    reopen = staticmethod(dict)\n"
-    result = run(pytester, body, "-k", "guard_reopen")
-    result.stdout.fnmatch_lines(["*guard: reopen() gave a dict, not a StoragePort*"])
-
-
-def test_a_failure_names_the_clause_and_shows_the_values(pytester: pytest.Pytester) -> None:
-    body = _FORGETS_TITLES + "class TestMine(Base): pass\n"
-    result = run(pytester, body, "-k", "c14_titles", apart=True)
-    # A line of its own for each value: the kit's modules are rewritten like test files.
-    result.stdout.fnmatch_lines(
-        ["E*AssertionError: C-14: assert 'secon' == 'second'", "E*- second", "E*+ secon"]
-    )
-
-
-def test_an_unexpected_exception_is_shown_under_the_clause(pytester: pytest.Pytester) -> None:
-    body = """
-class Raises(MemoryStorage):
-    async def update_title(self, conversation_id, title):
-        raise KeyError("inner")
-
-class TestMine(Fixture, StorageContract):
-    @pytest.fixture
-    async def storage(self):
-        return Raises()
-"""
-    result = run(pytester, body, "-k", "c14_titles")
-    result.stdout.fnmatch_lines(
-        ["E*KeyError: 'inner'", "E*AssertionError: C-14: unexpected KeyError: 'inner'"]
-    )
-
-
-def test_a_hang_is_a_failure_under_the_clause(pytester: pytest.Pytester) -> None:
-    body = """
-import anyio
-
-class Hangs(MemoryStorage):
-    async def append_message(self, conversation_id, role, content):
-        await anyio.sleep_forever()
-
-class TestMine(Fixture, StorageContract):
-    patience = 0.2
-
-    @pytest.fixture
-    async def storage(self):
-        return Hangs()
-"""
-    result = run(pytester, body, "-k", "c20_concurrent_appends")
-    result.stdout.fnmatch_lines(["E*AssertionError: C-20: no end after 0.2 s: a deadlock, *"])
-
-
-def test_a_fixture_that_gives_no_storage_is_named(pytester: pytest.Pytester) -> None:
-    body = """
-class TestMine(StorageContract):
-    @pytest.fixture
-    async def storage(self):
-        return {}
-"""
-    result = run(pytester, body, "-k", "c14_titles")
-    result.stdout.fnmatch_lines(
-        ["E*AssertionError: guard: the fixture 'storage' gave a dict; it must give a*"]
-    )
-
-
-@pytest.mark.parametrize("module", ["anyio", "hypothesis", "pytest"])
-def test_a_missing_extra_is_named(module: str) -> None:
-    program = f"import sys; sys.modules[{module!r}] = None; import corail.storage.testing"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert f"needs {module}, which is not installed" in done.stderr
-    assert 'pip install "corail-storage-core[testing]"' in done.stderr

@@ -1,6 +1,7 @@
 """Each broken backend fails the kit, by a test of the clause it breaks, in words that name the clause."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.mutants import batches, concurrency, conversations, lifecycle, paging, texts
+from corail.storage.testing._clauses import TESTS
+from tests.kit.mutants import batches, concurrency, conversations, interruption, lifecycle, paging, texts
 from tests.kit.mutants.catalogue import MUTANTS
 
 _TABLE = Path(__file__).with_name("mutants_table.py")
-_FAMILIES = (batches, concurrency, conversations, lifecycle, paging, texts)
+_FAMILIES = (batches, concurrency, conversations, interruption, lifecycle, paging, texts)
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +29,16 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[s
 @pytest.mark.parametrize("name", sorted(MUTANTS))
 def test_mutant_is_caught_by_its_clause(name: str, failures: Mapping[str, Mapping[str, str]]) -> None:
     clause = MUTANTS[name].clause
+    # The state machine names the clause it found broken.
+    label = r"C-\d\d|append_messages" if clause == "model" else re.escape(clause)
     messages = list(failures[name].values())
-    assert [text for text in messages if text.startswith(clause)], (
+    assert [text for text in messages if re.match(label, text)], (
         f"{clause} passes for: {MUTANTS[name].fault} {messages}"
     )
+
+
+def test_every_clause_has_a_mutant() -> None:
+    assert {mutant.clause for mutant in MUTANTS.values()} == {entry.clause for entry in TESTS.values()}
 
 
 def test_every_family_is_in_the_list() -> None:

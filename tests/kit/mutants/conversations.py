@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from corail.storage.errors import InvalidInputError
 from corail.storage.rows import CheckReport, ConversationRow
 from corail.storage.validation import CheckedMessage
 from tests.kit.mutants.catalogue import caught_by
@@ -270,3 +271,34 @@ class ReopenOpensAnother(ReferenceStorage):
 
     def __init__(self, store: Store | None = None) -> None:
         super().__init__(None if store else store)
+
+
+@caught_by("C-11")
+class AppendNeedsCreate(ReferenceStorage):
+    """An append to a conversation that was not created does nothing."""
+
+    async def append(self, conversation_id: str, batch: Sequence[CheckedMessage], key: str | None) -> None:
+        with self.store.locked() as conversations:
+            known = conversation_id in conversations
+        if known:
+            await super().append(conversation_id, batch, key)
+
+
+@caught_by("delete_conversation")
+class DeleteOfUnknownFails(ReferenceStorage):
+    """Deleting what is not there raises."""
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        if not await self.conversation_exists(conversation_id):
+            raise InvalidInputError("there is no such conversation")
+        await super().delete_conversation(conversation_id)
+
+
+@caught_by("model")
+class TitleForgetsKeys(ReferenceStorage):
+    """Titling rewrites the row, without its idempotency keys: only a sequence of calls shows it."""
+
+    def retitle(self, conversations: Conversations, conversation_id: str, title: str) -> None:
+        super().retitle(conversations, conversation_id, title)
+        if conversation_id in conversations:
+            conversations[conversation_id].keys.clear()

@@ -4,11 +4,11 @@ import socket
 from collections.abc import Sequence
 
 from corail.storage.capabilities import ALL
-from corail.storage.rows import CheckReport
+from corail.storage.rows import CheckReport, ConversationRow
 from corail.storage.validation import CheckedMessage
 from tests.kit.durable import DurableStorage
 from tests.kit.mutants.catalogue import caught_by
-from tests.kit.reference import ReferenceStorage, Store
+from tests.kit.reference import Conversation, Conversations, ReferenceStorage, Store
 
 
 @caught_by("C-30")
@@ -113,3 +113,19 @@ class PersistentWithoutReopen(DurableStorage):
     """It claims to be persistent and gives the kit no way to see."""
 
     reopens = False
+
+
+@caught_by("C-32")
+class TitleInMemory(DurableStorage):
+    """Titles are remembered by the object, and gone with it."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        super().__init__(store)
+        self._titles: dict[str, str] = {}
+
+    def retitle(self, conversations: Conversations, conversation_id: str, title: str) -> None:
+        if conversation_id in conversations:
+            self._titles[conversation_id] = title
+
+    def row(self, conversation_id: str, known: Conversation) -> ConversationRow:
+        return {**super().row(conversation_id, known), "title": self._titles.get(conversation_id, "")}

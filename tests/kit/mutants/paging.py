@@ -122,3 +122,11 @@ class ItemIdsPerPage(ReferenceStorage):
         for number, item in enumerate(page["items"], start=1):
             item["id"] = str(number)
         return page
+
+
+@caught_by("page_conversations")
+class PagesWithoutCounts(ReferenceStorage):
+    """Pages are built elsewhere than the list, and count nothing."""
+
+    def rows_after(self, cursor: str | None) -> list[ConversationRow]:
+        return [{**row, "message_count": 0} for row in super().rows_after(cursor)]

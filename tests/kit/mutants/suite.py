@@ -11,11 +11,11 @@ import pytest
 from corail.storage.port import StoragePort
 from corail.storage.testing import StorageContract
 from tests.kit.durable import VARIABLE, DurableStorage, FileStore
-from tests.kit.mutants import batches, concurrency, conversations, lifecycle, paging, texts
+from tests.kit.mutants import batches, concurrency, conversations, interruption, lifecycle, paging, texts
 from tests.kit.mutants.catalogue import MUTANTS, Mutant
 from tests.kit.reference import Store
 
-FAMILIES: Final = (batches, concurrency, conversations, lifecycle, paging, texts)
+FAMILIES: Final = (batches, concurrency, conversations, interruption, lifecycle, paging, texts)
 
 _STORES: Final[dict[str, Store]] = {}
 

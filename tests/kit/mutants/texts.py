@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from corail.storage.errors import InvalidInputError, StorageError
+from corail.storage.rows import ConversationPage, ConversationRow
+from corail.storage.validation import check_conversation_id
 from tests.kit.mutants.catalogue import caught_by
 from tests.kit.reference import ReferenceStorage
 
@@ -249,3 +251,47 @@ class HostileLookupFails(ReferenceStorage):
         if "\x00" in self.lookup(conversation_id):
             raise DriverError("invalid byte sequence for encoding UTF8: 0x00")
         return await super().get_messages(conversation_id)
+
+
+@caught_by("C-01")
+class ImpossibleIdsRefused(ReferenceStorage):
+    """Looking up an id that cannot exist is an error instead of finding nothing."""
+
+    def lookup(self, conversation_id: str) -> str:
+        return self.stored_id(check_conversation_id(conversation_id))
+
+
+@caught_by("C-02")
+class EmptyContentDropped(ReferenceStorage):
+    """Messages without text are not stored."""
+
+    async def append_message(self, conversation_id: str, role: str, content: str) -> None:
+        if content != "":
+            await super().append_message(conversation_id, role, content)
+
+
+@caught_by("C-03")
+class MetadataOfPairs(ReferenceStorage):
+    """What dict() accepts is accepted as metadata."""
+
+    async def create_conversation(self, conversation_id: str, metadata: dict[str, Any] | None = None) -> None:
+        await super().create_conversation(conversation_id, dict(metadata or {}))
+
+
+@caught_by("C-04")
+class LimitsClamped(ReferenceStorage):
+    """A limit out of range becomes the nearest that is in range."""
+
+    async def page_conversations(self, *, limit: int = 50, after: str | None = None) -> ConversationPage:
+        return await super().page_conversations(limit=max(1, min(limit, 1000)), after=after)
+
+
+@caught_by("C-04")
+class BadCursorIsFirstPage(ReferenceStorage):
+    """What is no cursor begins again at the first page."""
+
+    def rows_after(self, cursor: str | None) -> list[ConversationRow]:
+        try:
+            return super().rows_after(cursor)
+        except InvalidInputError:
+            return self.rows()

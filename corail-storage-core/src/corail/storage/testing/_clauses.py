@@ -67,7 +67,7 @@ def clause_of(test_name: str) -> str | None:
 
 
 def clause(
-    *needs: str, since: tuple[int, int] = (1, 0), reopens: bool = False, allowance: float = 1.0
+    *needs: str, since: tuple[int, int] = (1, 0), reopens: bool = False, allowance: float | None = 1.0
 ) -> Callable[[_Test[_Contract, _Rest]], _Test[_Contract, _Rest]]:
     """Make a method a contract test; its clause is in its name.
 
@@ -75,7 +75,7 @@ def clause(
         needs: capabilities without which it is skipped.
         since: the contract version that added it.
         reopens: whether it needs a second object on the store.
-        allowance: how many times ``patience`` it may take.
+        allowance: how many times ``patience`` it may take; None where each of its calls is bounded.
 
     """
 
@@ -93,7 +93,7 @@ def clause(
                 _skip(self, name, reason)
             failure = None
             try:
-                with bounded(self.patience * allowance, label):
+                with bounded(None if allowance is None else self.patience * allowance, label):
                     await test(self, *args, **kwargs)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is shown under its clause
                 failure = _labelled(label, error)

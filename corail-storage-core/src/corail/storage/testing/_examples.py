@@ -45,15 +45,31 @@ async def for_examples(
 
 async def in_engine(run: Callable[[], None]) -> None:
     """Run a hypothesis test in a thread that may call back with ``on_loop``."""
-    await anyio.to_thread.run_sync(run, abandon_on_cancel=True)
+
+    def engine() -> None:
+        try:
+            run()
+        except _HangError as hang:
+            raise AssertionError(str(hang)) from hang
+
+    await anyio.to_thread.run_sync(engine, abandon_on_cancel=True)
 
 
 def on_loop(call: Callable[[], Awaitable[T]], patience: float) -> T:
     """Run a call on the loop of the test, from the engine's thread."""
-    return anyio.from_thread.run(_bounded, call, patience)
+    answers = anyio.from_thread.run(_answers, call, patience)
+    if not answers:
+        raise _HangError(
+            f"no end of a call after {patience:g} s: {call}. What led to it was not made smaller."
+        )
+    return answers[0]
 
 
-async def _bounded(call: Callable[[], Awaitable[T]], patience: float) -> T:
+class _HangError(BaseException):
+    """Not an ``Exception``: hypothesis would repeat the example, and wait as long each time."""
+
+
+async def _answers(call: Callable[[], Awaitable[T]], patience: float) -> list[T]:
     with anyio.move_on_after(patience):
-        return await call()
-    raise AssertionError(f"no end after {patience:g} s")
+        return [await call()]
+    return []

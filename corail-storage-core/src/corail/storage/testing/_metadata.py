@@ -72,7 +72,7 @@ class Metadata(ContractBase):
         for conversation in (created, appended):
             assert (await row_of(storage, conversation))["metadata"] == {}
 
-    @clause(DETAILS, allowance=4)
+    @clause(DETAILS, allowance=None)
     async def test_c03_any_metadata_comes_back_equal(self, storage: StoragePort) -> None:
         """Objects that hypothesis made up come back equal.
 

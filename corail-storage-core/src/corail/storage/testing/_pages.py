@@ -208,22 +208,26 @@ class Pages(ContractBase):
         """
         conversation = fresh("follow")
         followed: list[str] = []
-        total = 2 * self.appends + 2 * self.appends * 4
+        done = anyio.Event()
 
-        async def follow() -> list[str]:
+        async def follow() -> None:
             after: str | None = None
-            while len(followed) < total:
+            while True:
+                last = done.is_set()
                 page = await storage.page_messages(conversation, limit=5, after=after)
                 followed.extend(item["content"] for item in page["items"])
+                if last and not page["items"]:
+                    return
                 after = page["items"][-1].get("id") if page["items"] else after
                 await anyio.lowlevel.checkpoint()
-            return []
 
-        await together(
-            follow,
-            *(partial(write_singles, storage, conversation, f"s{n}", self.appends) for n in range(2)),
-            *(partial(write_batches, storage, conversation, f"b{n}", self.appends) for n in range(2)),
-        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            await together(
+                *(partial(write_singles, storage, conversation, f"s{n}", self.appends) for n in range(2)),
+                *(partial(write_batches, storage, conversation, f"b{n}", self.appends) for n in range(2)),
+            )
+            done.set()
         assert followed == await contents(storage, conversation)
 
     @clause()

@@ -2,11 +2,15 @@
 """C-32 for ``persistent``: what was acknowledged outlives the object and the process, a kill included."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Final, NamedTuple
 
 import anyio.to_thread
@@ -93,41 +97,11 @@ def _run_and_kill(
         module=target.module,
         name=target.name,
         file=target.file,
-        # The root last: reopen may live in a test module that imports its neighbours from there.
-        path=[*sys.path, str(contract.request.config.rootpath)],
         backend=backend,
         conversations=list(conversations),
         writer=writer,
     )
-    process = subprocess.Popen(  # noqa: S603 - this very interpreter
-        [sys.executable, "-m", _PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    # A writer that hangs is killed as well; then there are too few acknowledgements.
-    watchdog = threading.Timer(contract.patience, process.kill)
-    watchdog.start()
-    lines: list[str] = []
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            process.stdin.write(json.dumps(orders) + "\n")
-            process.stdin.flush()
-            for line in process.stdout:
-                if line.startswith(ACKNOWLEDGED):
-                    lines.append(line)
-                if len(lines) >= acknowledged:
-                    break
-        finally:
-            process.kill()
-            watchdog.cancel()
-        # What it managed to say before it died counts too; the last line may be half a line.
-        lines += [line for line in process.stdout if line.startswith(ACKNOWLEDGED) and line.endswith("\n")]
-        errors = process.stderr.read()
+    lines, errors = _lines_until_killed(contract, json.dumps(orders), acknowledged)
     assert len(lines) >= acknowledged, (
         f"a writer process got only {len(lines)} turns acknowledged. It said: {errors[-2000:]}"
     )
@@ -136,6 +110,45 @@ def _run_and_kill(
         _, task, number = line.split()
         turns[int(task)] = int(number) + 1
     return Written(writer, turns)
+
+
+def _lines_until_killed(contract: ContractBase, orders: str, acknowledged: int) -> tuple[list[str], str]:
+    # What the test can import, the writer can too; the root last, for test modules that import their
+    # neighbours from there. -P: not whatever stands in the working directory.
+    path = os.pathsep.join([*sys.path, str(contract.request.config.rootpath)])
+    with (
+        # A file: nobody reads a pipe of errors in time, and a writer that logs much would wait for that.
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(  # noqa: S603 - this very interpreter
+            [sys.executable, "-P", "-m", _PROGRAM],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # A writer that hangs is killed as well; then there are too few acknowledgements.
+        watchdog = threading.Timer(contract.patience, process.kill)
+        watchdog.start()
+        # The last line may be half a line.
+        said = (line for line in process.stdout if line.startswith(ACKNOWLEDGED) and line.endswith("\n"))
+        try:
+            # It may have ended already, and says why among the errors.
+            with suppress(BrokenPipeError):
+                process.stdin.write(f"{orders}\n")
+                process.stdin.flush()
+            lines = list(islice(said, acknowledged))
+        finally:
+            process.kill()
+            watchdog.cancel()
+        # What it managed to say before it died counts too.
+        lines += said
+        process.wait()
+        errors.seek(0)
+        return lines, errors.read()
 
 
 async def _judge(storage: StoragePort, found: Sequence[str], task: int, written: Sequence[Written]) -> None:
@@ -150,7 +163,7 @@ async def _judge(storage: StoragePort, found: Sequence[str], task: int, written:
         there = [text for text in unfinished if text in found]
         if ATOMIC_APPEND in storage.capabilities:
             assert there in ([], unfinished), (
-                f"atomic_append: of the {PARTS} messages of a batch cut off by the kill, only {there} are there"
+                f"atomic_append: of {PARTS} messages of a batch cut off by the kill, only {there} are there"
             )
 
 

@@ -72,6 +72,7 @@ async def walk_conversations(
 ) -> list[ConversationRow]:
     """Page until all of these conversations were seen, and one page more; return every row that came."""
     missing = set(conversation_ids)
+    cursors = {after}
     found: list[ConversationRow] = []
     while True:
         page = await storage.page_conversations(limit=limit, after=after)
@@ -85,7 +86,8 @@ async def walk_conversations(
             return found
         assert isinstance(following, str), "'next' is neither a str nor None"
         assert page["items"], "an empty page has a 'next'"
-        assert following != after, "'next' is the cursor that was passed in: no progress"
+        assert following not in cursors, "'next' is a cursor that came before: no progress"
+        cursors.add(following)
         after = following
 
 
@@ -99,6 +101,7 @@ async def walk_messages(
     storage: StoragePort, conversation_id: str, limit: int, after: str | None = None
 ) -> list[MessageItem]:
     """Page through a conversation; return all items."""
+    cursors = {after}
     found: list[MessageItem] = []
     while True:
         page = await storage.page_messages(conversation_id, limit=limit, after=after)
@@ -109,7 +112,8 @@ async def walk_messages(
             return found
         assert isinstance(following, str), "'next' is neither a str nor None"
         assert page["items"], "an empty page has a 'next'"
-        assert following != after, "'next' is the cursor that was passed in: no progress"
+        assert following not in cursors, "'next' is a cursor that came before: no progress"
+        cursors.add(following)
         after = following
 
 

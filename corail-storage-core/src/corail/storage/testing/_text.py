@@ -122,7 +122,7 @@ class Text(ContractBase):
                 assert row is not None
                 assert ascii(row["title"]) == ascii(title)
 
-    @clause(allowance=4)
+    @clause(allowance=None)
     async def test_c02_any_text_comes_back_equal(self, storage: StoragePort) -> None:
         """Texts that hypothesis made up, in one batch, come back in order and equal.
 

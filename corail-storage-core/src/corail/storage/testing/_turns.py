@@ -19,8 +19,6 @@ class Orders(TypedDict):
     name: str
     file: str | None
     """Where ``reopen`` is found."""
-    path: list[str]
-    """``sys.path`` of the test's process."""
     backend: str
     conversations: list[str]
     """One task writes to each."""

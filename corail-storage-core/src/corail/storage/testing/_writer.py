@@ -23,8 +23,6 @@ _MOST_TURNS: Final = 100_000
 def main() -> None:
     """Write as ordered."""
     orders: Orders = json.loads(sys.stdin.readline())
-    # Before the import: where reopen lives may be on the path of the test's process only.
-    sys.path[:] = orders["path"]
     storage = open_target(Target(orders["module"], orders["name"], orders["file"]))
     anyio.run(partial(_write, storage, orders), backend=orders["backend"])
 

@@ -10,26 +10,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from corail.storage.testing._template.names import LONGEST, RefusedError, names_of
+from corail.storage.testing._template.names import RULE, RefusedError, names_of
 from corail.storage.testing._template.writing import check_folder, write
 
 __all__ = ["main"]
 
-_DESCRIPTION: Final = f"""\
-Write a new backend for Corail storage into DIR: the distribution corail-storage-NAME with the package
-corail_storage_NAME, which keeps conversations in SQLite and passes the contract kit as it is. Put your
-own database in its place, step by step.
-
-  NAME  what CORAIL_STORAGE selects: lower-case letters and digits, words joined by single dashes, a
-        letter first, at most {LONGEST} characters. In Python names dashes become underscores:
-        "my-notes" gives corail_storage_my_notes:MyNotesStorage.
-  DIR   the folder of the distribution. It is made, with its parents; one that exists has to be empty,
-        but may hold .git.
+_PROGRAM: Final = "python -m corail.storage.testing.new_backend"
+_DESCRIPTION: Final = """\
+Write a new backend for Corail storage: the distribution corail-storage-NAME, with a
+package of its own that keeps conversations in SQLite and passes the contract kit as it
+is. Put your own database in its place, step by step.
 """
-_EXAMPLE: Final = (
-    "example: python -m corail.storage.testing.new_backend notes corail-storage-notes\n\n"
-    "docs/backends.md of Corail storage explains the contract and how to publish."
+_NAME: Final = (
+    f"what CORAIL_STORAGE is to select: {RULE}. In Python the dashes become underscores: my-notes gives "
+    "corail_storage_my_notes:MyNotesStorage"
 )
+_FOLDER: Final = (
+    "folder of the distribution; it is made, with its parents, and one that exists has to be empty, .git "
+    "aside"
+)
+_EXAMPLE: Final = f"""\
+example:
+  {_PROGRAM} notes corail-storage-notes
+
+The contract, and how to publish: docs/backends.md of Corail storage.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before anything is written: the reason goes to standard error, ``SystemExit`` has code 2.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m corail.storage.testing.new_backend",
+        prog=_PROGRAM,
         description=_DESCRIPTION,
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", metavar="NAME", help="name of the backend, as in: notes")
-    parser.add_argument("folder", metavar="DIR", help="folder to write it into, as in: corail-storage-notes")
+    parser.add_argument("name", metavar="NAME", help=_NAME)
+    parser.add_argument("folder", metavar="DIR", help=_FOLDER)
     given = parser.parse_args(arguments)
     try:
         names = names_of(given.name)

@@ -10,12 +10,13 @@ from corail.storage.factory import (
 )
 
 LONGEST: Final = 30
-
-_NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
-_RULE: Final = (
-    "a name has lower-case letters and digits, words joined by single dashes, a letter first, at most "
+"""Long enough for any product, and the template's lines stay within their limit."""
+RULE: Final = (
+    "lower-case letters and digits, words joined by single dashes, a letter first, at most "
     f"{LONGEST} characters"
 )
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 # Distributions corail-storage-NAME of this project that are no backend, or that core does not know.
 _OURS: Final = frozenset({"core", "testing", "redis"})
 
@@ -39,8 +40,13 @@ class Names(NamedTuple):
 def names_of(name: str) -> Names:
     """Return the names that follow from ``name``; raise ``RefusedError`` if it will not do."""
     if len(name) > LONGEST or not _NAME.fullmatch(name):
-        raise RefusedError(f"{_shown(name)} cannot name a backend: {_RULE}. {_suggestion(name)}")
+        raise RefusedError(f"{_shown(name)} cannot name a backend. Use {RULE}. {_suggestion(name)}")
     identifier = name.replace("-", "_")
+    if name.startswith("corail"):
+        raise RefusedError(
+            f"{name!r} is reserved: the name of the distribution begins with corail-storage- anyway. "
+            f"{_suggestion(name)}"
+        )
     if name in _OURS or name in _REGISTRY:
         raise RefusedError(
             f"{name!r} is reserved: corail-storage-{name} belongs to the Corail project, and two backends of "
@@ -69,8 +75,9 @@ def _suggestion(name: str) -> str:
     """Return an example, made of what was given where that is possible."""
     words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower())
     # A common slip: the name of the distribution, or of its package.
-    if words[:2] == ["corail", "storage"]:
-        words = words[2:]
-    candidate = "-".join(words)
-    usable = len(candidate) <= LONGEST and _NAME.fullmatch(candidate)
+    candidate = "-".join(words[2:] if words[:2] == ["corail", "storage"] else words)
+    try:
+        usable = name.isascii() and candidate != name and bool(names_of(candidate))
+    except RefusedError:
+        usable = False
     return f"As in: {candidate if usable else 'my-notes'}"

@@ -11,7 +11,7 @@ from corail.storage.testing._template.names import Names, RefusedError
 
 # Where each file goes. The names here end in .tmpl, so that linters, type checkers, pytest and the
 # packaging of core leave them alone.
-_FILES: Final = {
+FILES: Final = {
     ".github/workflows/test.yml": "test.yml",
     ".gitignore": "gitignore",
     "LICENSE": "LICENSE",
@@ -20,6 +20,7 @@ _FILES: Final = {
     "pyproject.toml": "pyproject.toml",
     "src/@@{package}/__init__.py": "package.py",
     "src/@@{package}/_database.py": "database.py",
+    "src/@@{package}/_rows.py": "rows.py",
     "src/@@{package}/_sql.py": "sql.py",
     "src/@@{package}/_storage.py": "storage.py",
     "src/@@{package}/py.typed": None,
@@ -57,6 +58,7 @@ def write(names: Names, folder: Path) -> int:
     texts = _texts(names)
     path = folder
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for place, text in texts.items():
             path = folder / place
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,5 +82,5 @@ def _texts(names: Names) -> dict[str, str]:
         _File(place).substitute(values): ""
         if source is None
         else _File((folder / f"{source}.tmpl").read_text("utf-8")).substitute(values)
-        for place, source in _FILES.items()
+        for place, source in FILES.items()
     }
