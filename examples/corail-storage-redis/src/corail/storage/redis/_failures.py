@@ -168,8 +168,8 @@ def _answered(error: BaseException, where: str) -> Failure:
         return _failure(Effect.REFUSED, StorageUnavailableError(text), error, code)
     if code == "NOPERM":
         text = (
-            f"The user of the Redis URL may not do this on {where}. The ACL rule it needs is in the README of "
-            "corail-storage-redis."
+            f"The user of the Redis URL may not do this on {where}. The ACL rule it needs is in the README "
+            "of corail-storage-redis."
         )
         return _failure(Effect.REFUSED, StorageConfigurationError(text), None, code)
     if code == "MOVED":
