@@ -40,6 +40,7 @@ class FaultProxy:
     Attributes:
         on_statement: called with the SQL of every statement a client executes; decides its fate.
         executed: the SQL of every statement that was executed, in order.
+        statement_names: the names under which statements were prepared.
 
     """
 
@@ -56,6 +57,7 @@ class FaultProxy:
         self._open.set()
         self.on_statement: Callable[[str], Fate] = lambda _: Fate.PASS
         self.executed: list[str] = []
+        self.statement_names: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -216,6 +218,7 @@ class _Session:
         if kind == b"P":
             name, text, _ = body.split(b"\0", 2)
             self._prepared[name] = text.decode()
+            self._proxy.statement_names.add(name.decode())
         elif kind == b"B":
             _, name, _ = body.split(b"\0", 2)
             self._bound = self._prepared.get(name, "")

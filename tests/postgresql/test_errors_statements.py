@@ -117,7 +117,7 @@ async def test_a_statement_timeout_of_the_role_is_told(
     assert await exact(observer)
 
 
-@pytest.mark.parametrize("scope", ["role setting", "url"])
+@pytest.mark.parametrize("scope", ["database setting", "url"])
 async def test_a_read_only_server_is_told_and_still_read_from(
     open_storage: Callable[..., PostgreSQLStorage], url: str, observer: Observer, scope: str
 ) -> None:
@@ -128,7 +128,8 @@ async def test_a_read_only_server_is_told_and_still_read_from(
         # As a demoted primary: from the next connection on, nothing is taken.
         storage = open_storage(deadline=0.5)
         await storage.get_messages("c")
-        await observer.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+        name = await observer.fetchval("SELECT current_database()")
+        await observer.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         await storage.aclose()
         storage = open_storage(deadline=0.5)
     try:
@@ -149,7 +150,8 @@ async def test_a_read_only_server_is_told_and_still_read_from(
         assert (report["ok"], report["writable"], report["role"]) == (False, False, "primary")
     finally:
         if scope != "url":
-            await observer.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+            name = await observer.fetchval("SELECT current_database()")
+            await observer.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     assert len(await open_storage().get_messages("c")) == 1
 
 

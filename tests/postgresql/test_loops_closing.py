@@ -126,9 +126,10 @@ async def test_closing_while_the_pool_is_being_opened(
     for _ in range(turns):
         await asyncio.sleep(0)
     await storage.aclose()
-    results: list[object] = list(await asyncio.gather(*reads, *appends, return_exceptions=True))
+    results = [*await asyncio.gather(*reads, return_exceptions=True)]
+    outcomes = [*await asyncio.gather(*appends, return_exceptions=True)]
     # Never a CancelledError: nobody cancelled them.
-    errors = [result for result in results if isinstance(result, BaseException)]
+    errors = [result for result in (*results, *outcomes) if isinstance(result, BaseException)]
     assert not [error for error in errors if not isinstance(error, StorageClosedError)]
     assert await connections_end(observer, application_name)
 

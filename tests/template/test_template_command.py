@@ -62,6 +62,14 @@ def test_the_names_of_files_and_texts_are_all_filled_in(tmp_path: Path) -> None:
     }
 
 
+def test_the_variable_is_named_after_the_backend(tmp_path: Path) -> None:
+    for name, variable in (("notes", "CORAIL_NOTES_PATH"), ("couch-db2", "CORAIL_COUCH_DB2_PATH")):
+        folder = tmp_path / name
+        new_backend.main([name, str(folder)])
+        readme = (folder / "README.md").read_text("utf-8")
+        assert f"$ export {variable}=" in readme
+
+
 def test_every_file_of_the_template_is_used() -> None:
     folder = Path(writing.__file__).parent / "files"
     there = {path.name for path in folder.iterdir()}

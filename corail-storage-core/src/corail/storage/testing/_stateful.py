@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -35,11 +36,12 @@ from corail.storage.testing._strategies import TEXTS, UNSTORABLE
 
 T = TypeVar("T")
 
-_SAFE_ENDINGS = ("a", "A", "a ", "a*")
-_HOSTILE_ENDINGS = ("\u00e9", "e\u0301", "\x00", "\ud800")
+# Two conversations a run: with more, sequences that meet in one of them become rare.
+_SAFE_ENDINGS = (("a", "A"), ("a ", "a*"))
+_HOSTILE_ENDINGS = (("\u00e9", "e\u0301"), ("\x00", "\ud800"))
 _SAFE_TEXTS = [text for text in TEXTS if text.isascii() and text.isprintable()]
 
-_WHICH = st.integers(0, 3)
+_WHICH = st.integers(0, 1)
 _NUMBER = st.integers(0, 39)
 _BATCH = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), _NUMBER), min_size=1, max_size=3)
 
@@ -84,17 +86,23 @@ def _can_delete(machine: "Machine") -> bool:
 
 
 class Machine(RuleBasedStateMachine):
-    """Calls on up to four conversations whose ids are easily confused."""
+    """Calls on two conversations whose ids are easily confused."""
 
     def __init__(self, storage: StoragePort, patience: float) -> None:
         super().__init__()
         self.storage = storage
         self.patience = patience
         any_text = ANY_TEXT in storage.capabilities
-        prefix = fresh("model")
-        self.ids = [prefix + ending for ending in (_HOSTILE_ENDINGS if any_text else _SAFE_ENDINGS)]
+        self.endings = _HOSTILE_ENDINGS if any_text else _SAFE_ENDINGS
+        self.ids: list[str] = []
         self.texts = [*TEXTS, *UNSTORABLE] if any_text else _SAFE_TEXTS
         self.model: dict[str, Expected] = {}
+
+    def teardown(self) -> None:
+        """Delete what the run made: making a failure smaller takes hundreds of runs on the same store."""
+        if _can_delete(self):
+            for conversation in self.model:
+                self.call(partial(self.storage.delete_conversation, conversation))
 
     def call(self, call: Call[T]) -> T:
         """Run a call on the loop of the test."""
@@ -109,6 +117,11 @@ class Machine(RuleBasedStateMachine):
 
     def _there(self, conversation: str) -> Expected:
         return self.model.setdefault(conversation, Expected({}))
+
+    @initialize(pair=st.integers(0, 1))
+    def name(self, pair: int) -> None:
+        prefix = fresh("model")
+        self.ids = [prefix + ending for ending in self.endings[pair]]
 
     @rule(which=_WHICH, number=st.integers(0, 2))
     def create(self, which: int, number: int) -> None:

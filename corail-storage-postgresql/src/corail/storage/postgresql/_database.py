@@ -151,13 +151,18 @@ class Database:
         """
         retries = Retries(monotonic() + (self.limits.deadline if within is None else within))
         unknown = False
+        telling: Failure | None = None
         while True:
             result = await self.attempt(operation, retries)
             if not isinstance(result, Failure):
                 return result
             unknown = unknown or result.effect is Effect.UNKNOWN
+            # What a server said tells more than that a later attempt ran out of time.
+            if telling is None or result.server_answered or not telling.server_answered:
+                telling = result
             if result.effect is Effect.REFUSED or not await retries.pause():
-                raise _undecided(result.error) if unknown and changes else result.error
+                error = result.error if result.effect is Effect.REFUSED else telling.error
+                raise _undecided(error) if unknown and changes else error
 
     async def attempt(self, operation: Callable[[Access], Awaitable[T]], retries: Retries) -> T | Failure:
         """Run an operation once; return what it returned, or what went wrong.

@@ -72,11 +72,9 @@ class Delivery:
             f"{max(1, int(wait * 1000))}ms",
             timeout=access.seconds,
         )
-        if _WARNING in access.warnings:
-            return Failure(Effect.UNKNOWN, StorageError("The server gave up waiting for its standby."))
-        return None
+        return _gave_up_waiting(access)
 
-    async def _acknowledge(self, access: Access) -> bool:
+    async def _acknowledge(self, access: Access) -> bool | Failure:
         """Return whether the batch is stored, after another write to it has committed.
 
         If any of its uids is there, all of the batch was stored: deletions may have taken some away
@@ -89,7 +87,8 @@ class Delivery:
         if found is None:
             return False
         await access.connection.execute(access.sql.barrier, found, timeout=access.seconds)
-        return True
+        # The wait of this write can be cancelled just as that of the append was.
+        return _gave_up_waiting(access) or True
 
     async def _find_any(self, access: Access) -> str | None:
         ids = [turn.conversation_id for turn in self._turns]
@@ -124,6 +123,12 @@ def unknown_outcome(turn: Turn, error: StorageError) -> AppendOutcomeUnknownErro
     )
     unknown.__cause__ = error.__cause__
     return unknown
+
+
+def _gave_up_waiting(access: Access) -> Failure | None:
+    if _WARNING in access.warnings:
+        return Failure(Effect.UNKNOWN, StorageError("The server gave up waiting for its standby."))
+    return None
 
 
 def _repeatable(failure: Failure) -> Failure:

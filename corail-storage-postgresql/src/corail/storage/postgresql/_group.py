@@ -191,7 +191,7 @@ class GroupCommit:
                 for pending in batch:
                     _fail(pending, unknown_outcome(pending.turn, failure.error))
             elif (failure.sqlstate or "").startswith(_ONE_CONVERSATION) and (
-                len(batch) > 1 or failure.sqlstate == _LOCKED
+                len(batch) > 1 or failure.effect is not Effect.REFUSED
             ):
                 suspect = True
                 self._queue.put_back(batch)
@@ -199,7 +199,9 @@ class GroupCommit:
                 _fail_all(batch, failure.error)
             else:
                 again = True
-                self._trouble = failure.error
+                # What a server said tells more than that a later attempt ran out of time.
+                if self._trouble is None or failure.server_answered:
+                    self._trouble = failure.error
                 self._queue.put_back(batch)
         except StorageError as error:
             for pending in batch:

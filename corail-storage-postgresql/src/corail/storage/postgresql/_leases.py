@@ -28,7 +28,7 @@ class Lease:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.warnings: list[str] = []
-        """SQLSTATEs of the notices since the last call on it began."""
+        """SQLSTATEs of the server's own notices since the last call on it began."""
         self.stale = False
         """Whether it must not be used again after this call."""
         self.used = 0.0
@@ -57,7 +57,9 @@ class Lease:
         await pool.release(self.connection, timeout=seconds)
 
     def _note(self, _connection: object, message: PostgresLogMessage) -> None:
-        self.warnings.append(str(getattr(message, "sqlstate", "")))
+        # With a context it comes from a function, such as a trigger of the administrator's.
+        if getattr(message, "context", None) is None:
+            self.warnings.append(str(getattr(message, "sqlstate", "")))
 
 
 class Leases:

@@ -1,12 +1,14 @@
 """Reading conversations whole and asking whether they exist, one at a time or many in one query."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from asyncpg import Record
 
 from corail.storage.postgresql._coalesce import Coalescer
 from corail.storage.postgresql._database import Access, Database
+
+Message = Record | tuple[str, str]
+"""Role and content."""
 
 
 class Lookups:
@@ -19,32 +21,31 @@ class Lookups:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.messages: Coalescer[Sequence[Record]] = Coalescer(self._messages, self._many_messages)
+        self.messages: Coalescer[Sequence[Message]] = Coalescer(self._messages, self._many_messages)
         self.existence: Coalescer[bool] = Coalescer(self._exists, self._many_exist)
 
-    async def _messages(self, conversation_id: str) -> Sequence[Record]:
+    async def _messages(self, conversation_id: str) -> Sequence[Message]:
         async def fetch(access: Access) -> Sequence[Record]:
             return await access.connection.fetch(access.sql.messages, conversation_id, timeout=access.seconds)
 
         return await self._database.run(fetch)
 
-    async def _many_messages(self, conversation_ids: Sequence[str]) -> Mapping[str, Sequence[Record]]:
+    async def _many_messages(self, conversation_ids: Sequence[str]) -> Mapping[str, Sequence[Message]]:
         async def fetch(access: Access) -> Sequence[Record]:
             return await access.connection.fetch(
                 access.sql.many_messages, list(conversation_ids), timeout=access.seconds
             )
 
-        found: dict[str, list[Record]] = {conversation_id: [] for conversation_id in conversation_ids}
+        found: dict[str, list[tuple[int, str, str]]] = {each: [] for each in conversation_ids}
         for row in await self._database.run(fetch):
             conversation_id = row["conversation_id"]
             if row["small"] is False:
                 # Too long or with too large a message to share: left out, and so read alone.
                 found.pop(conversation_id, None)
             elif row["small"] and conversation_id in found:
-                found[conversation_id].append(row)
-        for messages in found.values():
-            messages.sort(key=_number)
-        return found
+                found[conversation_id].append((row["id"], row["role"], row["content"]))
+        # By number, which no two messages of a conversation share.
+        return {each: [(role, text) for _, role, text in sorted(rows)] for each, rows in found.items()}
 
     async def _exists(self, conversation_id: str) -> bool:
         async def exists(access: Access) -> bool:
@@ -63,7 +64,3 @@ class Lookups:
 
         existing = {row["id"] for row in await self._database.run(fetch)}
         return {conversation_id: conversation_id in existing for conversation_id in conversation_ids}
-
-
-def _number(row: Record) -> Any:
-    return row["id"]

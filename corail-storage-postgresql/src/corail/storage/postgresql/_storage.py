@@ -121,7 +121,7 @@ class PostgreSQLStorage(StoragePort):
         known = self._known(conversation_id)
         if known is None:
             return []
-        return [_rows.message(row) for row in await self._lookups().messages.get(known)]
+        return _rows.messages(await self._lookups().messages.get(known))
 
     async def get_recent_messages(self, conversation_id: str, limit: int) -> list[dict[str, str]]:
         known, count = self._known(conversation_id), check_limit(limit)
@@ -132,7 +132,7 @@ class PostgreSQLStorage(StoragePort):
             found = await access.connection.fetch(
                 access.sql.recent, known, min(count, _LARGEST), timeout=access.seconds
             )
-            return [_rows.message(row) for row in found]
+            return _rows.messages(found)
 
         return await self._database.run(recent)
 
