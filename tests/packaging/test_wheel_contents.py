@@ -39,8 +39,11 @@ def test_a_wheel_holds_every_source_file_below_its_leaf_and_nothing_else(each: B
 
 
 def test_types_are_declared_once_per_distribution(each: Built) -> None:
-    leaf = LEAF[each.distribution]
-    assert [name for name in each.names() if name.endswith("py.typed")] == [f"{leaf}/py.typed"]
+    declared = [f"{LEAF[each.distribution]}/py.typed"]
+    if each.distribution == "corail-storage-core":
+        # pyright looks for the file in the kit's own package, which authors import from.
+        declared.append("corail/storage/testing/py.typed")
+    assert [name for name in each.names() if name.endswith("py.typed")] == declared
 
 
 def test_core_ships_no_backend(built: dict[str, Built]) -> None:
