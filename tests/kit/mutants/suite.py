@@ -37,7 +37,7 @@ def contract_for(mutant: Mutant) -> type[StorageContract]:
 
     class TestMutant(StorageContract):
         reopen = f"{__name__}:reopen.{mutant.name}" if mutant.reopens else None
-        patience = 20.0 if mutant.durable else 0.5
+        patience = 20.0 if mutant.durable or mutant.clause == "model" else 0.5
 
         @pytest.fixture
         async def storage(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoragePort:
