@@ -1,5 +1,6 @@
 """Contenders as the parent sees them: a process each, driven by lines of JSON over its pipes."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -64,6 +65,11 @@ class Process:
             encoding="utf-8",
         )
 
+    @property
+    def pid(self) -> int:
+        """The id of the contender's process."""
+        return self._process.pid
+
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send one request and return its answer."""
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -101,7 +107,9 @@ class Process:
     def _end(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                # A request that a killed process never read is flushed once more by close().
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:

@@ -4,6 +4,8 @@ Tiny sizes: nothing here is a figure.
 """
 
 import json
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -123,6 +125,14 @@ def test_a_contender_that_cannot_be_loaded_says_why() -> None:
 
 def test_a_contender_that_hangs_is_given_up() -> None:
     with pytest.raises(ContenderError, match="ended or hung"), Process(COUNTER, patience=0.0) as process:
+        process.ask(do="open", adapter=COUNTER.adapter, url="", texts="")
+
+
+def test_a_contender_that_died_before_a_request_is_told() -> None:
+    process = Process(COUNTER)
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ContenderError, match="ended or hung"), process:
         process.ask(do="open", adapter=COUNTER.adapter, url="", texts="")
 
 

@@ -39,6 +39,7 @@ class FaultProxy:
 
     Attributes:
         on_statement: called with the SQL of every statement a client executes; decides its fate.
+        on_connection: called for every connection a client makes, before anything of it comes through.
         executed: the SQL of every statement that was executed, in order.
         statement_names: the names under which statements were prepared.
 
@@ -56,6 +57,7 @@ class FaultProxy:
         self._open = asyncio.Event()
         self._open.set()
         self.on_statement: Callable[[str], Fate] = lambda _: Fate.PASS
+        self.on_connection: Callable[[], None] = lambda: None
         self.executed: list[str] = []
         self.statement_names: set[str] = set()
 
@@ -125,6 +127,7 @@ class FaultProxy:
         task = asyncio.current_task()
         if task is None:
             raise AssertionError("a stream server calls this in a task")
+        self.on_connection()
         session = _Session(self, reader, writer, self._open)
         self._sessions[task] = session
         try:

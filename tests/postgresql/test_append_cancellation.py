@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from tests.postgresql.observing import Observer, connections, eventually, exact,
 pytestmark = pytest.mark.anyio
 
 CANCELS = 200
-LONGEST = 40
-"""Turns of the event loop after which any of the calls below has long ended."""
+TURNS = 15
+"""Turns of the event loop in which a call gets as far as waiting for the server."""
 
 
 async def idle(observer: Observer, application_name: str) -> bool:
@@ -27,13 +28,26 @@ async def idle(observer: Observer, application_name: str) -> bool:
     return await eventually(nothing_goes_on)
 
 
-async def cancel_after(call: "asyncio.Task[Any]", turns: int) -> bool:
-    """Cancel a call after so many turns of the loop; return whether it had been acknowledged."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
+async def cancel_at_some_moment(call: "asyncio.Task[Any]", chance: random.Random, typical: float) -> bool:
+    """Cancel a call after some turns of the loop or some time; return whether it had been acknowledged."""
+    if chance.random() < 0.5:
+        for _ in range(chance.randrange(TURNS)):
+            await asyncio.sleep(0)
+    else:
+        await asyncio.wait([call], timeout=chance.uniform(0, 2 * typical))
     call.cancel()
     await asyncio.wait([call])
     return not call.cancelled() and call.exception() is None
+
+
+async def duration(call: Callable[[], Coroutine[Any, Any, object]]) -> float:
+    """Return how many seconds a call takes here and now, at the most of a few."""
+    seconds: list[float] = []
+    for _ in range(5):
+        started = monotonic()
+        await call()
+        seconds.append(monotonic() - started)
+    return max(seconds)
 
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["given key", "own key"])
@@ -49,6 +63,7 @@ async def test_appends_cancelled_at_any_moment(
     storage = open_storage(with_parameters(url, sslmode="disable"), pool_size=3)
     await storage.create_conversation("c")
     chance = random.Random(11)  # noqa: S311 - the same moments every time
+    typical = await duration(lambda: storage.append_message("other", "user", "x"))
     acknowledged: list[str] = []
     started: list[str] = []
     for number in range(CANCELS):
@@ -57,7 +72,7 @@ async def test_appends_cancelled_at_any_moment(
         turn = [{"role": "user", "content": content}]
         key = content if keyed else None
         call = asyncio.create_task(storage.append_messages("c", turn, idempotency_key=key))
-        if await cancel_after(call, chance.randrange(LONGEST)):
+        if await cancel_at_some_moment(call, chance, typical):
             acknowledged.append(content)
     assert await idle(observer, application_name)
     stored = [message["content"] for message in await storage.get_messages("c")]
@@ -87,6 +102,8 @@ async def test_cancelled_readers_and_writers_among_others_that_are_not(
             await storage.append_message(f"c{writer % 2}", "user", f"{writer}/{number}")
             await storage.get_messages(f"c{writer % 2}")
 
+    typical = await duration(lambda: storage.append_message("other", "user", "x"))
+
     async def cancel() -> None:
         calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
             lambda: storage.get_messages("c0"),
@@ -97,7 +114,7 @@ async def test_cancelled_readers_and_writers_among_others_that_are_not(
             lambda: storage.conversation_exists("c1"),
         ]
         for _ in range(100):
-            await cancel_after(asyncio.create_task(chance.choice(calls)()), chance.randrange(LONGEST))
+            await cancel_at_some_moment(asyncio.create_task(chance.choice(calls)()), chance, typical)
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(keep(writer) for writer in range(4)), cancel(), cancel())

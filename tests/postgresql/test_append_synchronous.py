@@ -18,9 +18,9 @@ TURN = [{"role": "user", "content": "x"}]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedPostgres]:
-    """A server of our own: its setting for standbys holds up every commit."""
-    with EmbeddedPostgres() as running:
+def server(embedded_server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """A second server of our own: its setting for standbys holds up every commit."""
+    with EmbeddedPostgres(bindir=embedded_server.bindir) as running:
         yield running
 
 

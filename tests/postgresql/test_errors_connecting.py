@@ -247,6 +247,27 @@ async def test_no_server_has_the_wanted_role(
     assert password_of(url) not in seen(caught.value)
 
 
+async def test_an_attempt_that_the_deadline_cuts_short_does_not_hide_why_the_others_failed(
+    open_storage: Callable[..., PostgreSQLStorage], proxy: FaultProxy
+) -> None:
+    made = 0
+
+    def hang_later() -> None:
+        nonlocal made
+        made += 1
+        if made == 2:
+            proxy.black_hole()
+
+    proxy.on_connection = hang_later
+    for call in ("read", "append"):
+        made = 0
+        await proxy.heal()
+        storage = open_storage(with_parameters(proxy.url, target_session_attrs="standby"), deadline=0.4)
+        with pytest.raises(StorageUnavailableError, match="target_session_attrs"):
+            await (storage.get_messages("c") if call == "read" else storage.append_message("c", "user", "x"))
+        assert made >= 2
+
+
 async def test_too_many_connections_are_waited_for_and_recovered_from(
     open_storage: Callable[..., PostgreSQLStorage],
     observer: Observer,

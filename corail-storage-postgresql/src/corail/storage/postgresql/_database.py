@@ -270,7 +270,8 @@ class Database:
         A wrong host or port is told within the connect timeout; a server that was there before, or
         answers that it is starting, is waited for until the deadline.
         """
-        if self._reached or failure.server_answered:
+        self._reached = self._reached or failure.server_answered
+        if self._reached:
             return failure
         return Failure(Effect.REFUSED, failure.error, failure.sqlstate)
 
