@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -26,6 +26,12 @@ class PostgresServer:
     def url_for(self, database: str) -> str:
         """Return the URL of another database of the same server."""
         return urlsplit(self.url)._replace(path=f"/{database}").geturl()
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Record a figure of a fault test, for the table of ``make test-faults``."""
+    return lambda figure: record_property("measured", figure)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ Tiny sizes: nothing here is a figure.
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -218,9 +218,20 @@ def test_the_crash_check_fails_on_a_single_loss(wrong: str) -> None:
     assert not crash.passed(few)
 
 
-@pytest.mark.faults
-def test_nothing_acknowledged_is_lost_when_the_server_is_killed_under_load() -> None:
-    assert crash.passed(crash.run(crash.LEAST_KILLS, 200, lambda _: None))
+@pytest.mark.faults(
+    area="crash",
+    done="5 x kill -9 of the whole server under 64 writers, as before every benchmark",
+    expected="0 acknowledged appends lost, 0 doubled, none out of order",
+)
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed_under_load(
+    measured: Callable[[str], None],
+) -> None:
+    result = crash.run(crash.LEAST_KILLS, 200, lambda _: None)
+    measured(
+        f"{result['lost']} lost and {result['doubled']} doubled of {result['acknowledged']} acknowledged, "
+        f"longest {result['longest']:.1f} s"
+    )
+    assert crash.passed(result)
 
 
 def test_a_partial_run_writes_results_that_name_no_path_and_no_address(
