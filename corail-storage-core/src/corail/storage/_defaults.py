@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corail.storage.cursors import decode_cursor, encode_cursor, parse_instant
 from corail.storage.errors import (
-    InvalidInputError,
     StorageClosedError,
     StorageError,
     UnsupportedOperationError,
 )
 from corail.storage.rows import CheckReport, ConversationPage, ConversationRow, MessagePage
-from corail.storage.validation import CheckedMessage, check_cursor, check_idempotency_key, lookup_id
+from corail.storage.validation import (
+    CheckedMessage,
+    check_cursor,
+    check_idempotency_key,
+    check_message_cursor,
+    lookup_id,
+)
 
 if TYPE_CHECKING:
     from corail.storage.port import StoragePort
 
 _PROBE_ID: Final = "corail.storage.check"
-_CURSOR_DIGITS: Final = 18  # fits int64
 _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -69,7 +73,7 @@ async def page_messages(
     storage: "StoragePort", conversation_id: str, limit: int, after: str | None
 ) -> MessagePage:
     """Cut a page out of all messages; the cursor counts the messages before it."""
-    start = _message_offset(check_cursor(after))
+    start = check_message_cursor(after)
     messages = await storage.get_messages(conversation_id)
     end = start + limit
     return {
@@ -97,15 +101,6 @@ async def check(storage: "StoragePort") -> CheckReport:
         "problem": problem,
         "warnings": [],
     }
-
-
-def _message_offset(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    # isascii too: isdigit alone accepts digits that int() refuses, such as a superscript two.
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _CURSOR_DIGITS):
-        raise InvalidInputError("after is not a cursor of this method; pass the 'next' of an earlier page.")
-    return int(cursor)
 
 
 def _conversation_row(row: Mapping[str, Any]) -> ConversationRow:

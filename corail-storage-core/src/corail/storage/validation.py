@@ -27,6 +27,7 @@ __all__ = [
     "check_idempotency_key",
     "check_limit",
     "check_message",
+    "check_message_cursor",
     "check_messages",
     "check_metadata",
     "check_page_limit",
@@ -48,6 +49,7 @@ MAX_BATCH_BYTES: Final = 64 * 1024 * 1024
 """Bytes of UTF-8 in all messages of one ``append_messages`` together."""
 MAX_PAGE_LIMIT: Final = 1000
 """Items on one page."""
+_LARGEST_INT64: Final = 2**63 - 1
 
 
 class CheckedMessage(NamedTuple):
@@ -141,6 +143,23 @@ def check_page_limit(value: object) -> int:
 def check_cursor(value: object) -> str | None:
     """Return a page cursor unread: a ``str``, or None for the first page."""
     return None if value is None else _string(value, "after")
+
+
+def check_message_cursor(value: object) -> int:
+    """Return the number in a page cursor that is one: 0 for None, else 0 to 2^63 - 1.
+
+    For backends whose messages are numbered, or counted, and whose cursors are those numbers.
+    """
+    cursor = check_cursor(value)
+    if cursor is None:
+        return 0
+    # isascii too: isdigit alone accepts digits that int() refuses, such as a superscript two. And int()
+    # refuses thousands of digits in its own way.
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= _LARGEST_INT64):
+        raise InvalidInputError(
+            "after is not a cursor of this method; pass the 'next' of an earlier page or an item's 'id'."
+        )
+    return int(cursor)
 
 
 def utf8_size(text: str, /) -> int:

@@ -28,7 +28,18 @@ _NOT_MESSAGES: Final[tuple[Any, ...]] = (
         [{"role": "user", "content": b""}],
     ),
 )
-_NOT_A_CURSOR: Final = ("", "no cursor", "-1", "\x00", "\ud800", "=" * 8, "9" * 60, "\u0661", "\xb2")
+_NOT_A_CURSOR: Final = (
+    "",
+    "no cursor",
+    "-1",
+    "\x00",
+    "\ud800",
+    "=" * 8,
+    "9" * 60,
+    "9" * 5000,
+    "\u0661",
+    "\xb2",
+)
 
 
 class _Role(StrEnum):
@@ -54,7 +65,7 @@ class Arguments(ContractBase):
     async def test_c04_wrong_numbers_and_cursors_are_refused(self, storage: StoragePort) -> None:
         """Limits out of range and texts that are no cursor raise ``InvalidInputError``.
 
-        Fix: call ``check_limit``, ``check_page_limit`` and ``decode_cursor``.
+        Fix: call ``check_limit``, ``check_page_limit``, ``decode_cursor`` and ``check_message_cursor``.
         """
         known = fresh("c04")
         await storage.append_message(known, "user", "text")
@@ -67,7 +78,7 @@ class Arguments(ContractBase):
         ]
         for what, call in refused:
             error = await error_of(call)
-            assert isinstance(error, InvalidInputError), f"{call} with {what} gave {error!r:.300}"
+            assert isinstance(error, InvalidInputError), f"{call!r:.200} with {what} gave {error!r:.300}"
 
     @clause()
     async def test_c04_a_bad_message_stores_none_of_the_batch(self, storage: StoragePort) -> None:

@@ -23,6 +23,7 @@ from corail.storage.validation import (
     check_cursor,
     check_idempotency_key,
     check_limit,
+    check_message_cursor,
     check_messages,
     check_metadata,
     check_page_limit,
@@ -32,7 +33,6 @@ from corail.storage.validation import (
 )
 
 _VARIABLE: Final = "CORAIL_MEMORY_STORE"
-_MESSAGE_ID_DIGITS: Final = 18  # fits int64
 
 
 class MemoryStorage(StoragePort):
@@ -86,7 +86,7 @@ class MemoryStorage(StoragePort):
         store = self._open()
         known = lookup_id(conversation_id)
         count = check_page_limit(limit)
-        start = _message_number(check_cursor(after))
+        start = check_message_cursor(after)
         excerpt = None if known is None else store.read(known, slice(start, start + count))
         if excerpt is None:
             return {"items": [], "next": None}
@@ -218,14 +218,3 @@ def _at_least_one(value: object, what: str) -> int:
     if value < 1:
         raise StorageConfigurationError(f"{what} is {value}; it must be 1 or more.")
     return int(value)
-
-
-def _message_number(after: str | None) -> int:
-    if after is None:
-        return 0
-    # isascii too: isdigit alone accepts digits that int() refuses, such as a superscript two.
-    if not (after.isascii() and after.isdigit() and len(after) <= _MESSAGE_ID_DIGITS):
-        raise InvalidInputError(
-            "after is not the id of a message; pass the 'next' of an earlier page or the 'id' of an item."
-        )
-    return int(after)

@@ -11,7 +11,6 @@ from typing import Any, Final
 from corail.storage import capabilities
 from corail.storage.cursors import decode_cursor, encode_cursor
 from corail.storage.errors import (
-    InvalidInputError,
     StorageClosedError,
     StorageConfigurationError,
     StorageError,
@@ -34,6 +33,7 @@ from corail.storage.validation import (
     check_idempotency_key,
     check_limit,
     check_message,
+    check_message_cursor,
     check_messages,
     check_metadata,
     check_page_limit,
@@ -208,7 +208,7 @@ class PostgreSQLStorage(StoragePort):
         self, conversation_id: str, *, limit: int = 100, after: str | None = None
     ) -> MessagePage:
         known, count = self._known(conversation_id), check_page_limit(limit)
-        last = _number(check_cursor(after))
+        last = check_message_cursor(after)
         if known is None:
             return {"items": [], "next": None}
 
@@ -323,14 +323,3 @@ def _abandon(group: object) -> None:
 async def _look(access: Access) -> Mapping[str, Any]:
     row = await access.connection.fetchrow(_sql.CHECK, timeout=min(access.seconds, _CHECK_SECONDS))
     return {} if row is None else dict(row)
-
-
-def _number(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    # Not more digits than the largest number has: int() refuses thousands of them in its own way.
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 20 and int(cursor) <= _LARGEST):
-        raise InvalidInputError(
-            "after is not a cursor of this method; pass the 'next' of an earlier page or an item's 'id'."
-        )
-    return int(cursor)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from corail.storage.errors import InvalidInputError, StorageSchemaError
+from corail.storage.errors import StorageSchemaError
 from corail.storage.rows import ConversationRow, MessageItem
 from corail.storage.validation import CheckedMessage
 
@@ -21,7 +21,6 @@ FIELDS: Final = (b"created", b"updated", b"count", b"title", b"metadata")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LAST_STAMP: Final = 10**STAMP_DIGITS - 1
-_LAST_NUMBER: Final = 2**53
 
 
 def message(role: str, content: str) -> bytes:
@@ -45,17 +44,6 @@ def message_item(element: bytes, number: int) -> MessageItem:
         "id": str(number),
         "created_at": instant(element[:STAMP_DIGITS]),
     }
-
-
-def number_of(cursor: str | None) -> int:
-    """Return the number of the last message already read: 0 without a cursor."""
-    if cursor is None:
-        return 0
-    if not (cursor.isascii() and cursor.isdigit() and int(cursor) <= _LAST_NUMBER):
-        raise InvalidInputError(
-            "after is not a cursor of this method; pass the 'next' of an earlier page or an item's 'id'."
-        )
-    return int(cursor)
 
 
 def digest(messages: Sequence[CheckedMessage]) -> bytes:

@@ -24,6 +24,7 @@ from corail.storage.validation import (
     check_cursor,
     check_idempotency_key,
     check_limit,
+    check_message_cursor,
     check_messages,
     check_metadata,
     check_page_limit,
@@ -176,7 +177,7 @@ class RedisStorage(StoragePort):
         self, conversation_id: str, *, limit: int = 100, after: str | None = None
     ) -> MessagePage:
         known, count = lookup_id(conversation_id), check_page_limit(limit)
-        last = _rows.number_of(check_cursor(after))
+        last = min(check_message_cursor(after), _LARGEST)
         if known is None:
             return {"items": [], "next": None}
         key = self._layout.conversation(known).messages
