@@ -1,8 +1,8 @@
 """The table of `make test-faults`: what each fault test did, what was expected, what was measured.
 
 ``python tests/faults/table.py`` runs every test marked ``faults`` and prints the table; ``--write`` also
-puts it into docs/reliability.md and, shortened, into README.md, if every test ran and passed. Other
-arguments go to pytest. No database here: the tests bring their own.
+puts it into docs/reliability.md and, shortened, into README.md, if every test ran and passed; other
+arguments go to pytest, and then nothing is written. No database here: the tests bring their own.
 """
 
 import argparse
@@ -101,7 +101,8 @@ def main() -> int:
     options, arguments = parser.parse_known_args()
     recorder = Recorder()
     started = monotonic()
-    code = pytest.main(["-m", "faults", "--rootdir", str(ROOT), *arguments], plugins=[recorder])
+    own = ["-m", "faults", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
+    code = pytest.main([*own, *arguments], plugins=[recorder])
     rows = recorder.rows
     for row in rows:
         sys.stdout.write(
@@ -114,8 +115,8 @@ def main() -> int:
     passed = sum(row.outcome == "pass" for row in rows)
     sys.stdout.write(f"\n{passed} of {len(rows)} fault tests passed in {took:.0f} s.\n")
     if options.write:
-        if code or passed != len(rows):
-            sys.stdout.write("Not every one ran and passed: nothing is written.\n")
+        if code or passed != len(rows) or arguments:
+            sys.stdout.write("Not every test ran and passed: nothing is written.\n")
             return 1
         _write(rows, took)
     return int(code)
