@@ -85,8 +85,9 @@ FACTORY = "from corail.storage.factory import StorageFactory\n"
 
 
 def clean_variables() -> dict[str, str]:
-    """Return this process's variables without those that steer Python or the library."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("CORAIL_", "PYTHON"))}
+    """Return this process's variables without those that steer Python, the library or a make that runs it."""
+    steering = ("CORAIL_", "PYTHON", "MAKE", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(steering)}
 
 
 def _run(command: list[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
