@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import asyncpg
 import pytest
@@ -68,9 +69,18 @@ def first_use(replicas: list["subprocess.Popen[str]"], dsn: str) -> list[str | N
     return [json.loads(answer) for answer in hear()]
 
 
+@pytest.mark.faults(
+    area="first use",
+    done="8 processes connect to a new, empty database at the same moment, 50 times",
+    expected="0 errors, one pair of tables, every first message stored once",
+)
 async def test_eight_processes_open_fifty_new_databases_at_the_same_moment(
-    postgres_server: PostgresServer, administrator: Observer, replicas: list["subprocess.Popen[str]"]
+    postgres_server: PostgresServer,
+    administrator: Observer,
+    replicas: list["subprocess.Popen[str]"],
+    measured: Callable[[str], None],
 ) -> None:
+    stored = 0
     for _ in range(NEW_DATABASES):
         name = f"corail_new_{uuid.uuid4().hex[:12]}"
         await administrator.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
@@ -86,8 +96,10 @@ async def test_eight_processes_open_fifty_new_databases_at_the_same_moment(
             assert [row["content"] for row in contents] == [f"replica {n}" for n in range(REPLICAS)]
             assert await exact(inside)
             await inside.close()
+            stored += len(contents)
         finally:
             await administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    measured(f"0 errors, {stored} of {REPLICAS * NEW_DATABASES} first messages stored, one pair of tables")
 
 
 async def test_many_storages_of_one_process_open_a_new_schema_at_the_same_moment(
@@ -116,6 +128,52 @@ async def test_a_starting_replica_waits_for_no_open_writer_and_stalls_none(
         await starting.append_message("c", "user", "second")
         await storage.append_message("c", "user", "third")
         assert len(await starting.get_messages("c")) == 3
+
+
+@pytest.mark.faults(
+    area="first use",
+    done="20 pods start, one after another, beside 8 writers and an open transaction on both tables",
+    expected="no first call and no append fails or takes 1 s",
+)
+async def test_twenty_starting_replicas_stall_no_writer(
+    storage: PostgreSQLStorage,
+    open_storage: Callable[..., PostgreSQLStorage],
+    observer: Observer,
+    measured: Callable[[str], None],
+) -> None:
+    await storage.append_message("c", "user", "first")
+    started = False
+    appends: list[float] = []
+    starts: list[float] = []
+
+    async def write(writer: int) -> None:
+        while not started:
+            began = monotonic()
+            await storage.append_message(f"c{writer}", "user", "x")
+            appends.append(monotonic() - began)
+
+    async def start() -> None:
+        nonlocal started
+        for number in range(20):
+            began = monotonic()
+            async with open_storage() as starting:
+                await starting.append_message(f"new {number}", "user", "x")
+            starts.append(monotonic() - began)
+        started = True
+
+    async with observer.transaction():
+        await observer.execute("SELECT FROM conversations FOR UPDATE")
+        await observer.execute(
+            "INSERT INTO messages (conversation_id, id, uid, role, content) "
+            "VALUES ('c', 2, gen_random_uuid(), 'user', 'open')"
+        )
+        await asyncio.gather(*(write(writer) for writer in range(8)), start())
+    measured(
+        f"0 errors; first calls up to {max(starts) * 1000:.0f} ms, longest of {len(appends)} appends "
+        f"{max(appends) * 1000:.0f} ms"
+    )
+    assert max(starts) < 1
+    assert max(appends) < 1
 
 
 async def test_looking_at_tables_that_exist_takes_no_lock_on_them_at_all(
