@@ -1,6 +1,8 @@
 """``check()`` says whether the storage can serve, and never raises because it cannot."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
 
 import asyncpg
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from corail.storage.errors import StorageClosedError
 from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql.embedded import EmbeddedPostgres
+from tests.postgresql.fault_proxy import FaultProxy
+from tests.postgresql.observing import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -85,3 +89,63 @@ async def test_a_closed_storage_has_nothing_to_report(database_url: str) -> None
     await storage.aclose()
     with pytest.raises(StorageClosedError):
         await storage.check()
+
+
+@pytest.mark.faults(
+    area="faults",
+    done="1,000 readiness checks, one after another",
+    expected="one query each, no connection opened",
+)
+async def test_it_is_cheap_enough_for_every_few_seconds(
+    database_url: str, observer: "asyncpg.Connection[asyncpg.Record]", measured: Callable[[str], None]
+) -> None:
+    async with FaultProxy(database_url) as proxy, PostgreSQLStorage(proxy.url) as storage:
+        await storage.check()
+        before, sent = await pids(observer), len(proxy.executed)
+        for _ in range(100):
+            assert (await storage.check())["ok"]
+        assert len(proxy.executed) - sent == 100, proxy.executed[sent:]
+        assert await pids(observer) == before
+    async with PostgreSQLStorage(database_url) as storage:
+        await storage.check()
+        before = await pids(observer)
+        latencies = sorted([(await storage.check())["latency"] for _ in range(1000)])
+        assert await pids(observer) == before
+    measured(
+        f"0 connections opened, median {latencies[500] * 1000:.2f} ms, p99 {latencies[990] * 1000:.1f} ms"
+    )
+
+
+async def pids(observer: "asyncpg.Connection[asyncpg.Record]") -> list[int]:
+    rows = await observer.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return sorted(row["pid"] for row in rows)
+
+
+async def test_an_exhausted_pool_is_reported_within_its_bound(
+    database_url: str, observer: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    async with PostgreSQLStorage(database_url, pool_size=2) as storage:
+        await storage.create_conversation("c")
+        async with observer.transaction():
+            await observer.execute("SELECT FROM conversations FOR UPDATE")
+            stuck = [asyncio.create_task(storage.update_title("c", "x")) for _ in range(4)]
+            assert await eventually(lambda: waiting(observer, 2))
+            started = monotonic()
+            report = await storage.check()
+            assert monotonic() - started < 4
+        assert (report["ok"], report["role"], report["writable"]) == (False, None, None)
+        assert "All 2 connections" in (report["problem"] or "")
+        assert report.get("pool") == {"size": 2, "idle": 0, "limit": 2}
+        await asyncio.gather(*stuck)
+        assert (await storage.check())["ok"]
+
+
+async def waiting(observer: "asyncpg.Connection[asyncpg.Record]", count: int) -> bool:
+    await observer.execute("SELECT pg_stat_clear_snapshot()")
+    found = await observer.fetchval(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return int(found) == count

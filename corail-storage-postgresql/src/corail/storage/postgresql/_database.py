@@ -5,6 +5,7 @@ Knows pools, failures and tables, but no conversation. Everything above runs its
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -203,11 +204,15 @@ class Database:
         """Close what this opened."""
         await self._pools.aclose(self.limits.close_timeout)
 
-    async def pool_use(self) -> PoolUse:
-        """Return how much of the running loop's pool is in use."""
-        leases = await self._pools.get(self._patience)
-        pool = leases.pool
-        return {"size": pool.get_size(), "idle": leases.idle, "limit": pool.get_max_size()}
+    def pool_use(self) -> PoolUse | None:
+        """Return how much of the running loop's pool is in use, or None where none is open."""
+        leases = self._pools.current()
+        # A caller's pool raises once it is closed.
+        with contextlib.suppress(asyncpg.InterfaceError):
+            if leases is not None:
+                pool = leases.pool
+                return {"size": pool.get_size(), "idle": leases.idle, "limit": pool.get_max_size()}
+        return None
 
     async def _open_pool(self) -> Leases:
         pool: Pool = await asyncpg.create_pool(

@@ -25,6 +25,10 @@ class Pools(Protocol):
         """Return the running loop's pool, waiting at most so many seconds for its opening."""
         ...
 
+    def current(self) -> Leases | None:
+        """Return the running loop's pool if it is open; never opens one."""
+        ...
+
     def forget(self) -> None:
         """Close the running loop's idle connections; the next ones are made anew."""
         ...
@@ -70,11 +74,16 @@ class LoopPools:
             raise StorageClosedError(CLOSED)
         return opening.result()
 
+    def current(self) -> Leases | None:
+        """Return the running loop's pool if it is open."""
+        opening = self._openings.current()
+        return opening.result() if opening is not None and _succeeded(opening) else None
+
     def forget(self) -> None:
         """Close idle connections of the running loop, and the others as they come back."""
-        opening = self._openings.current()
-        if opening is not None and _succeeded(opening):
-            opening.result().expire()
+        leases = self.current()
+        if leases is not None:
+            leases.expire()
 
     def drop(self, leases: Leases) -> None:
         """Let go of the running loop's pool: calls under way finish on it, later ones open another."""
@@ -155,6 +164,10 @@ class GivenPool:
             raise TimeoutError
         preparing.result()
         return self._leases
+
+    def current(self) -> Leases | None:
+        """Return the caller's pool, if it was ever ready."""
+        return self._leases if self._preparing is not None and _succeeded(self._preparing) else None
 
     def forget(self) -> None:
         """Leave the caller's connections alone."""

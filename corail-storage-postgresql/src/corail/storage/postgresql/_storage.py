@@ -263,7 +263,6 @@ class PostgreSQLStorage(StoragePort):
         }
         try:
             found = await self._database.run(_look, within=_CHECK_SECONDS)
-            report["pool"] = await self._database.pool_use()
         except StorageClosedError:
             raise
         except StorageError as error:
@@ -282,6 +281,9 @@ class PostgreSQLStorage(StoragePort):
                     f"default_transaction_isolation is {found['isolation']!r}: concurrent appends to one "
                     "conversation will be repeated often. Use 'read committed' for this role."
                 )
+        pool = self._database.pool_use()
+        if pool is not None:
+            report["pool"] = pool
         report["latency"] = perf_counter() - started
         return report
 
