@@ -173,8 +173,8 @@ def test_sql_examples_grant_what_is_needed(block: Block, database_url: str) -> N
 
 
 def test_every_block_is_of_a_kind_that_is_checked() -> None:
-    kinds = {"python", "console", "toml", "sql", "text"}
-    unknown = [block.place for block in blocks("", "sh", "bash", "shell", "yaml", "json", "py")]
+    kinds = {"python", "console", "toml", "sql", "yaml", "text"}
+    unknown = [block.place for block in blocks("", "sh", "bash", "shell", "json", "py")]
     assert unknown == [], f"use one of {sorted(kinds)}"
 
 
