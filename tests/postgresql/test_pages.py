@@ -2,11 +2,13 @@
 
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from corail.storage.postgresql import PostgreSQLStorage, _sql
+from tests.postgresql.addresses import with_parameters
 from tests.postgresql.observing import Observer
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +54,31 @@ async def test_conversations_created_in_the_same_instant_have_one_fixed_order(
     assert [row["id"] for row in await storage.list_conversations()] == expected
     for limit in (1, 2, 5, len(IDS), 1000):
         assert await walk(storage, limit) == expected
+
+
+async def test_times_are_iso_8601_in_utc_whatever_the_session_is_set_to(
+    url: str, open_storage: Callable[..., PostgreSQLStorage], observer: Observer
+) -> None:
+    storage = open_storage(
+        with_parameters(
+            url, timezone="Asia/Kathmandu", datestyle="German", lc_time="C", intervalstyle="iso_8601"
+        )
+    )
+    await storage.append_message("c", "user", "hello")
+    # No fraction of a second, and one that ends in zeros: both are written in full.
+    expected = {
+        "created_at": "2026-01-01T22:00:00.000000+00:00",
+        "updated_at": "2026-12-31T23:59:59.100000+00:00",
+    }
+    await observer.execute("UPDATE conversations SET created_at = '2026-01-01 23:00:00+01'")
+    await observer.execute("UPDATE conversations SET updated_at = '2026-12-31 23:59:59.1Z'")
+    await observer.execute("UPDATE messages SET created_at = '2026-06-01 00:00:00.000001Z'")
+    (item,) = (await storage.page_messages("c"))["items"]
+    assert item.get("created_at") == "2026-06-01T00:00:00.000001+00:00"
+    page = await storage.page_conversations()
+    for row in (*await storage.list_conversations(), *page["items"], await storage.get_conversation("c")):
+        assert row is not None
+        assert {column: row.get(column) for column in expected} == expected
 
 
 async def test_what_comes_and_goes_between_two_pages_repeats_and_skips_nothing(

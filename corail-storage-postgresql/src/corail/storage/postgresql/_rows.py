@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from asyncpg import Record
 
@@ -26,33 +25,25 @@ def messages(rows: Iterable[Record | tuple[str, str]]) -> list[dict[str, str]]:
     ]
 
 
-def message_item(row: Record) -> MessageItem:
-    """Return a message as it stands on a page; its id is its number in the conversation."""
-    return {
-        "role": unescape(row["role"]),
-        "content": unescape(row["content"]),
-        "id": str(row["id"]),
-        "created_at": timestamp(row["created_at"]),
-    }
+def message_items(rows: Iterable[Record]) -> list[MessageItem]:
+    """Return messages as they stand on a page; an id is a message's number in the conversation."""
+    return [
+        {"role": unescape(role), "content": unescape(text), "id": str(number), "created_at": created_at}
+        for number, role, text, created_at in rows
+    ]
 
 
-def conversation(row: Record) -> ConversationRow:
-    """Return a conversation's row (C-13)."""
-    conversation_id, title, metadata, created_at, updated_at, count = row
-    return {
-        "id": unescape(conversation_id),
-        "title": unescape(title),
-        "created_at": timestamp(created_at),
-        "message_count": count,
-        "updated_at": timestamp(updated_at),
-        # Most conversations have none, and reading it took half as long as all the rest.
-        "metadata": {} if metadata == "{}" else unescape_metadata(json.loads(metadata)),
-    }
-
-
-def timestamp(instant: datetime) -> str:
-    """Return an instant as ISO 8601 in UTC, always with microseconds."""
-    # asyncpg's instants are in UTC; a codec of the caller's may give others.
-    if instant.tzinfo is not UTC:
-        instant = instant.astimezone(UTC)
-    return instant.isoformat(timespec="microseconds")
+def conversations(rows: Iterable[Record]) -> list[ConversationRow]:
+    """Return rows of conversations (C-13); their times are text already, as the port returns them."""
+    return [
+        {
+            "id": unescape(conversation_id),
+            "title": unescape(title) if title else "",
+            "created_at": created_at,
+            "message_count": count,
+            "updated_at": updated_at,
+            # Most conversations have none, and reading it took half as long as all the rest.
+            "metadata": {} if metadata == "{}" else unescape_metadata(json.loads(metadata)),
+        }
+        for conversation_id, title, metadata, created_at, updated_at, count in rows
+    ]

@@ -6,7 +6,7 @@ What is sent stands in ``_sql``, how often in ``_database``, how appends are kep
 import json
 from collections.abc import Iterable, Mapping
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from corail.storage import capabilities
 from corail.storage.cursors import decode_cursor, encode_cursor
@@ -175,14 +175,15 @@ class PostgreSQLStorage(StoragePort):
 
         async def row(access: Access) -> ConversationRow | None:
             found = await access.connection.fetchrow(access.sql.row, known, timeout=access.seconds)
-            return None if found is None else _rows.conversation(found)
+            return None if found is None else _rows.conversations([found])[0]
 
         return await self._database.run(row)
 
     async def list_conversations(self) -> list[dict[str, Any]]:
         async def rows(access: Access) -> list[dict[str, Any]]:
             found = await access.connection.fetch(access.sql.list, timeout=access.seconds)
-            return [dict(_rows.conversation(row)) for row in found]
+            # Plain dicts as they are: copying 5,000 of them took a millisecond.
+            return cast("list[dict[str, Any]]", _rows.conversations(found))
 
         return await self._database.run(rows)
 
@@ -195,7 +196,7 @@ class PostgreSQLStorage(StoragePort):
             start = (position[0], escape(position[1])) if position else ()
             # One row more than asked for tells whether there is a next page.
             found = await access.connection.fetch(sql, count + 1, *start, timeout=access.seconds)
-            items = [_rows.conversation(row) for row in found[:count]]
+            items = _rows.conversations(found[:count])
             more = len(found) > count
             return {
                 "items": items,
@@ -216,7 +217,7 @@ class PostgreSQLStorage(StoragePort):
             found = await access.connection.fetch(
                 access.sql.page_messages, known, last, count + 1, timeout=access.seconds
             )
-            items = [_rows.message_item(row) for row in found[:count]]
+            items = _rows.message_items(found[:count])
             return {"items": items, "next": str(found[count - 1]["id"]) if len(found) > count else None}
 
         return await self._database.run(page)
