@@ -1,6 +1,7 @@
 """``available``: names whose code looks installed, found out without running any of it."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
@@ -93,6 +94,62 @@ def test_a_module_that_imports_are_forbidden_from_does_not_count(monkeypatch: py
     register_storage("forbidden", "forbidden_module", "Forbidden")
     monkeypatch.setitem(sys.modules, "forbidden_module", None)
     assert "forbidden" not in StorageFactory.available()
+
+
+def test_a_module_that_is_removed_or_put_back_is_noticed_without_a_refresh(site: Site) -> None:
+    module = site.module("nested.space.backend", "")
+    file = site.folder / "nested" / "space" / "backend.py"
+    register_storage("nested", module, "Backend")
+    for _ in range(3):
+        assert "nested" in StorageFactory.available()
+        file.unlink()
+        importlib.invalidate_caches()
+        assert "nested" not in StorageFactory.available()
+        site.module("nested.space.backend", "")
+
+
+def test_a_module_that_is_hidden_by_another_package_is_noticed(site: Site) -> None:
+    register_storage("nested", site.module("nested.space.backend", ""), "Backend")
+    assert "nested" in StorageFactory.available()
+    hiding = site.folder / "first"
+    (hiding / "nested").mkdir(parents=True)
+    # Long ago: two changes within one tick of the file system's clock cannot be told apart.
+    os.utime(hiding / "nested", (1, 1))
+    sys.path.insert(0, str(hiding))
+    assert "nested" in StorageFactory.available()
+    (hiding / "nested" / "__init__.py").touch()
+    importlib.invalidate_caches()
+    assert "nested" not in StorageFactory.available()
+
+
+def test_what_was_found_is_not_searched_for_again_until_something_changed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class CountingFinder:
+        @staticmethod
+        def find_spec(
+            fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        ) -> ModuleSpec | None:
+            del path, target
+            asked.append(fullname)
+            return None
+
+    register_storage("nested", site.module("nested.backend", ""), "Backend")
+    monkeypatch.setattr(sys, "meta_path", [CountingFinder, *sys.meta_path])
+    assert "nested" in StorageFactory.available()
+    assert "nested.backend" in asked
+    asked.clear()
+    assert "nested" in StorageFactory.available()
+    assert not [name for name in asked if name.startswith("nested")]
+    os.utime(site.folder / "nested", (1, 1))
+    assert "nested" in StorageFactory.available()
+    assert "nested.backend" in asked
+    asked.clear()
+    StorageFactory.refresh()
+    assert "nested" in StorageFactory.available()
+    assert "nested.backend" in asked
 
 
 def test_a_finder_that_fails_hides_only_what_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypedDict
 
 from corail.storage import _discovery
-from corail.storage._loading import load
-from corail.storage._modules import is_installed
 from corail.storage._resolution import FIRST_PARTY, Resolution, checked_row, describe, resolve
 from corail.storage.errors import (
     StorageConfigurationError,
@@ -147,7 +145,10 @@ class StorageFactory:
     @staticmethod
     def refresh() -> None:
         """Forget what was discovered; the next question scans the installed distributions again."""
+        from corail.storage import _modules
+
         _discovery.forget()
+        _modules.forget()
 
 
 def _chosen_by_environment() -> tuple[str, str]:
@@ -177,6 +178,9 @@ def _backend_class(name: str, because: str) -> type[StoragePort]:
         raise _conflict(resolution, because)
     if resolution.target is None:
         raise _malformed(resolution)
+    # Imported here: it is not needed before a storage is created.
+    from corail.storage._loading import load
+
     try:
         return load(resolution, resolution.target, because=because)
     except StorageNotInstalledError as error:
@@ -192,7 +196,10 @@ def _is_available(resolution: Resolution | None) -> bool:
     if resolution is None:
         return False
     if resolution.in_code:
-        return resolution.target is not None and is_installed(resolution.target[0])
+        # Imported here: only questions about what is installed need it.
+        from corail.storage import _modules
+
+        return resolution.target is not None and _modules.is_installed(resolution.target[0])
     return bool(resolution.well_formed)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from corail.storage import _defaults
 from corail.storage.errors import UnsupportedOperationError
 from corail.storage.rows import CheckReport, ConversationPage, ConversationRow, MessagePage
 from corail.storage.validation import check_limit, check_messages, check_page_limit
@@ -114,6 +113,9 @@ class StoragePort(ABC):
         them, then appends one by one, and raises ``UnsupportedOperationError`` for a key.
 
         """
+        # Imported here, as by every default below: they need datetime, a tenth of importing core.
+        from corail.storage import _defaults
+
         await _defaults.append_messages(self, conversation_id, check_messages(messages), idempotency_key)
 
     async def get_recent_messages(self, conversation_id: str, limit: int) -> list[dict[str, str]]:
@@ -127,6 +129,8 @@ class StoragePort(ABC):
 
     async def get_conversation(self, conversation_id: str) -> ConversationRow | None:
         """Return the conversation's row as ``list_conversations`` shows it, or None."""
+        from corail.storage import _defaults
+
         return await _defaults.get_conversation(self, conversation_id)
 
     async def page_conversations(self, *, limit: int = 50, after: str | None = None) -> ConversationPage:
@@ -140,6 +144,8 @@ class StoragePort(ABC):
         when conversations are created or deleted between two pages.
 
         """
+        from corail.storage import _defaults
+
         return await _defaults.page_conversations(self, check_page_limit(limit), after)
 
     async def page_messages(
@@ -157,6 +163,8 @@ class StoragePort(ABC):
         with ``details`` also ``id`` and ``created_at``.
 
         """
+        from corail.storage import _defaults
+
         return await _defaults.page_messages(self, conversation_id, check_page_limit(limit), after)
 
     async def check(self) -> CheckReport:
@@ -165,6 +173,8 @@ class StoragePort(ABC):
         An unreachable or broken backend is reported (``ok`` is False, ``problem`` says why), not
         raised.
         """
+        from corail.storage import _defaults
+
         return await _defaults.check(self)
 
     async def aclose(self) -> None:
