@@ -36,16 +36,14 @@ class Lookups:
                 access.sql.many_messages, list(conversation_ids), timeout=access.seconds
             )
 
-        found: dict[str, list[tuple[int, str, str]]] = {each: [] for each in conversation_ids}
-        for row in await self._database.run(fetch):
-            conversation_id = row["conversation_id"]
-            if row["small"] is False:
+        found: dict[str, Sequence[Message]] = dict.fromkeys(conversation_ids, ())
+        for conversation_id, roles, contents, large in await self._database.run(fetch):
+            if large:
                 # Too long or with too large a message to share: left out, and so read alone.
                 found.pop(conversation_id, None)
-            elif row["small"] and conversation_id in found:
-                found[conversation_id].append((row["id"], row["role"], row["content"]))
-        # By number, which no two messages of a conversation share.
-        return {each: [(role, text) for _, role, text in sorted(rows)] for each, rows in found.items()}
+            elif roles:
+                found[conversation_id] = list(zip(roles, contents, strict=True))
+        return found
 
     async def _exists(self, conversation_id: str) -> bool:
         async def exists(access: Access) -> bool:

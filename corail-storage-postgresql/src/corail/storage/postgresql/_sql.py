@@ -85,17 +85,21 @@ WHERE conversation_id = $1
 ORDER BY id
 """
 
-# Whole conversations, many at once. "small" is NULL for one without messages, false for one that is
-# too long or holds too large a message to share a query; octet_length reads no content to tell.
+# Whole conversations, many at once, two arrays each: half the processor time of a row per message.
+# Not those that are too long (IS NOT TRUE: or of a length not known) or hold too large a message to
+# share a query; octet_length reads no content to tell.
 MANY_MESSAGES: Final = """
-SELECT
-  c.id AS conversation_id,
-  m.id,
-  m.role,
-  CASE WHEN octet_length(m.content) <= 16384 THEN m.content END AS content,
-  CASE WHEN c.last_id > 128 THEN false ELSE octet_length(m.content) <= 16384 END AS small
+SELECT c.id, m.roles, m.contents, m.large OR (c.last_id <= 128) IS NOT TRUE AS large
 FROM {conversations} AS c
-LEFT JOIN {messages} AS m ON m.conversation_id = c.id AND c.last_id <= 128
+LEFT JOIN LATERAL (
+  SELECT array_agg(o.role) AS roles, array_agg(o.content) AS contents, bool_or(o.content IS NULL) AS large
+  FROM (
+    SELECT id AS number, role, CASE WHEN octet_length(content) <= 16384 THEN content END AS content
+    FROM {messages}
+    WHERE conversation_id = c.id AND c.last_id <= 128
+    ORDER BY number
+  ) AS o
+) AS m ON true
 WHERE c.id = ANY($1::text[])
 """
 
