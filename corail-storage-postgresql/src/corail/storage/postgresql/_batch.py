@@ -4,11 +4,13 @@ A turn is what one caller appends to one conversation at once. Its uids come fro
 position in the turn, so that a repeat of the turn carries the same uids and can be recognised.
 """
 
-import hashlib
+import os
 from collections.abc import Iterable, Sequence
-from secrets import token_hex
+from hashlib import blake2b
 from typing import NamedTuple
-from uuid import UUID
+
+# A uuid.UUID, made from its bytes in a tenth of the time; the driver decodes to it as well.
+from asyncpg.pgproto.pgproto import UUID
 
 from corail.storage.postgresql._text import escape
 from corail.storage.validation import CheckedMessage
@@ -37,7 +39,9 @@ def turn(conversation_id: str, messages: Sequence[CheckedMessage], key: str | No
     """Return a turn of checked messages; without a key a random one is drawn."""
     return Turn(
         escape(conversation_id),
-        token_hex(16) if key is None else key,
+        # From the system for every turn: numbers counted up in the process would come twice after a
+        # fork or when a suspended machine is resumed twice, and a repeated key loses a message.
+        os.urandom(16).hex() if key is None else key,
         key is not None,
         [(escape(role), escape(content)) for role, content, _ in messages],
         sum(message.size for message in messages),
@@ -50,11 +54,11 @@ def uid(key: str, position: int) -> UUID:
     The same for the same key and position on every machine and in every release: stored data
     depends on it.
     """
-    digest = hashlib.blake2b(f"{position}:{key}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    octets = bytearray(blake2b(f"{position}:{key}".encode("utf-8", "surrogatepass"), digest_size=16).digest())
     # Version 8, "custom", of RFC 9562, with its variant bits.
-    number = int.from_bytes(digest, "big")
-    number = number & ~(0xF << 76) | 8 << 76
-    return UUID(int=number & ~(0x3 << 62) | 0x2 << 62)
+    octets[6] = octets[6] & 0x0F | 0x80
+    octets[8] = octets[8] & 0x3F | 0x80
+    return UUID(bytes(octets))
 
 
 def one_message(item: Turn) -> list[object]:
