@@ -42,7 +42,7 @@ def of_startup(startup: Mapping[str, Any]) -> dict[str, float]:
     figures = {
         "W8 import": (startup["import"] - startup["bare"]) * _MILLI,
         "W8 modules": float(len(startup["unwanted"])),
-        "W8 create": startup["create_later"] * _MILLI,
+        "W8 create": startup["create_first"] * _MILLI,
         "W8 scans": float(startup["scans"]),
     }
     if "1000" in startup["available"]:
