@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         run = _run(console, scale, options)
+        run["complete"] = complete
     except (NotDurableError, ContenderError, InstallError, crash.CrashError) as error:
         console.print(f"[red]No figures:[/red] {error}", highlight=False)
         return 1

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _announce(console, scale, [*(one.code for one in chosen), *others], complete=complete)
     try:
         run = _run(console, scale, chosen, others, crash_check=not options.no_crash_check)
+        run["complete"] = complete
     except (NotDurableError, ContenderError, crash.CrashError) as error:
         console.print(f"[red]No figures:[/red] {error}", highlight=False)
         return 1
