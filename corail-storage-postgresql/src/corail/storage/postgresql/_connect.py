@@ -17,6 +17,13 @@ from corail.storage.postgresql._types import DriverConnection
 
 # No server: nobody there, or a proxy without one that closes what it has accepted.
 _UNHEARD: Final = (OSError, asyncpg.ConnectionDoesNotExistError)
+# A server, or a pooler, that is there and will not do: full, starting, stopping, the wrong one.
+_UNWILLING: Final = (
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
 
 _ANY: Final = "any"
 _PREFER_STANDBY: Final = "prefer-standby"
@@ -63,11 +70,7 @@ class Connector:
         for host, attributes in self._attempts():
             try:
                 connection = await self._open(host, attributes)
-            except (
-                *_UNHEARD,
-                asyncpg.TargetServerAttributeNotMatched,
-                asyncpg.CannotConnectNowError,
-            ) as error:
+            except (*_UNHEARD, *_UNWILLING) as error:
                 # The most telling failure is a server that answered, whatever the others did.
                 if failure is None or isinstance(failure, _UNHEARD):
                     failure = error

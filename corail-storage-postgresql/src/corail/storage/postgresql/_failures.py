@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import asyncpg
 
@@ -110,6 +111,12 @@ def no_connection_free(where: str, size: int) -> Failure:
 
 def from_statement(error: BaseException, where: str) -> Failure:
     """Judge a failure of a statement that was sent, or may have been."""
+    if str(error.__cause__) == _NO_SERVER_CONNECTION and isinstance(error.__cause__, asyncpg.PostgresError):
+        text = (
+            f"PgBouncer had no server connection for {where} within its query_wait_timeout. Nothing was "
+            "changed. Is the server down, or slow? Otherwise raise default_pool_size of PgBouncer."
+        )
+        return _failure(Effect.NONE, StorageTimeoutError(text), error, answered=True)
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return _statement_refused(_tellable(error, state), state, where)
@@ -123,7 +130,23 @@ def from_statement(error: BaseException, where: str) -> Failure:
     raise error
 
 
+# PgBouncer's words for: the statement waited there and was never sent on. asyncpg makes them the cause.
+_NO_SERVER_CONNECTION: Final = "query_wait_timeout"
+# PgBouncer says everything with 08P01, what it passes on from its server too; these would not pass.
+_POOLER_REFUSALS: Final = {
+    "unsupported startup parameter": "42704",
+    "authentication failed": "28P01",
+    "no such user": "28P01",
+    'role "': "28P01",
+    "no such database": "3D000",
+    "does not exist": "3D000",
+}
+
+
 def _connect_refused(error: BaseException, state: str, where: str, settings: Sequence[str]) -> Failure:
+    if state == "08P01":
+        text = str(error)
+        state = next((known for part, known in _POOLER_REFUSALS.items() if part in text), state)
     if state in {"28P01", "28000"}:
         text = (
             f"{where} rejects the user name or password. Correct them in the database URL; reserved "
@@ -131,7 +154,7 @@ def _connect_refused(error: BaseException, state: str, where: str, settings: Seq
         )
     elif state == "3D000":
         text = f"The database {where} does not exist. CREATE DATABASE it, or correct the database URL."
-    elif state in {"42704", "22023", "08P01"}:
+    elif state in {"42704", "22023"}:
         text = (
             f"{where} refuses a parameter of the database URL ({state}). It was handed "
             f"{', '.join(settings)} as settings: remove what is none of PostgreSQL's. Behind PgBouncer only "
@@ -139,6 +162,12 @@ def _connect_refused(error: BaseException, state: str, where: str, settings: Seq
         )
     elif state == "42501":
         text = f"The user of the database URL may not connect to {where}. GRANT CONNECT ON DATABASE to it."
+    elif state == "08P01":
+        text = (
+            f"The pooler at {where} takes no connection now. Is its server down? Otherwise raise "
+            "max_client_conn of PgBouncer, or lower pool_size or the number of replicas."
+        )
+        return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
     elif state.startswith("08"):
         text = (
             f"Cannot reach {where}: what accepts connections there closes them at once. Is it a proxy "
