@@ -50,8 +50,8 @@ def _run(interpreter: interpreters.Interpreter, arguments: list[str]) -> tuple[b
         return None, "cannot make an environment: see above"
     if made.returncode != 0:
         return False, "setup failed: see above"
-    suite = [str(setup.python_of(venv)), "-m", "pytest", "-m", "not faults", *arguments]
-    code = subprocess.run(suite, check=False, cwd=setup.ROOT).returncode
+    suite = [str(setup.python_of(venv)), "-m", "pytest", "-m", "not faults", "-n", "2", "--dist", "loadfile"]
+    code = subprocess.run([*suite, *arguments], check=False, cwd=setup.ROOT).returncode
     return code == 0, "" if code == 0 else f"pytest ended with {code}"
 
 

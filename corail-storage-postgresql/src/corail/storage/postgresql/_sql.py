@@ -92,12 +92,15 @@ MANY_MESSAGES: Final = """
 SELECT c.id, m.roles, m.contents, m.large OR (c.last_id <= 128) IS NOT TRUE AS large
 FROM {conversations} AS c
 LEFT JOIN LATERAL (
-  SELECT array_agg(o.role) AS roles, array_agg(o.content) AS contents, bool_or(o.content IS NULL) AS large
+  SELECT
+    -- Ordered here: the order of a subquery is nobody's promise.
+    array_agg(o.role ORDER BY o.number) AS roles,
+    array_agg(o.content ORDER BY o.number) AS contents,
+    bool_or(o.content IS NULL) AS large
   FROM (
     SELECT id AS number, role, CASE WHEN octet_length(content) <= 16384 THEN content END AS content
     FROM {messages}
     WHERE conversation_id = c.id AND c.last_id <= 128
-    ORDER BY number
   ) AS o
 ) AS m ON true
 WHERE c.id = ANY($1::text[])
