@@ -1,4 +1,4 @@
-"""Broken backends whose pages repeat or skip."""
+"""Broken backends whose pages and tails repeat, skip or fail."""
 
 from collections.abc import Sequence
 
@@ -33,6 +33,16 @@ class CursorSkipsOnTies(ReferenceStorage):
             return self.rows()
         created_at, _ = decode_cursor(cursor)
         return [row for row in self.rows() if parse_instant(row["created_at"]) < created_at]
+
+
+@caught_by("get_recent_messages")
+class LimitOfTheDriver(ReferenceStorage):
+    """The limit goes to the database as it is, and the driver refuses what has more than 64 bits."""
+
+    async def get_recent_messages(self, conversation_id: str, limit: int) -> list[dict[str, str]]:
+        found = await super().get_recent_messages(conversation_id, limit)
+        limit.to_bytes(8, "big", signed=True)
+        return found
 
 
 class _Numbered(ReferenceStorage):
