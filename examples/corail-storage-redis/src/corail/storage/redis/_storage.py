@@ -70,7 +70,20 @@ class RedisStorage(StoragePort):
 
     """
 
-    capabilities = capabilities.ALL
+    # Named one by one: a capability that a later core adds to ALL is not one that this keeps.
+    capabilities = frozenset(
+        {
+            capabilities.PERSISTENT,
+            capabilities.ANY_TEXT,
+            capabilities.DETAILS,
+            capabilities.DELETE,
+            capabilities.CLOSE,
+            capabilities.TOTAL_ORDER,
+            capabilities.MULTI_LOOP,
+            capabilities.ATOMIC_APPEND,
+            capabilities.IDEMPOTENT_APPEND,
+        }
+    )
 
     def __init__(
         self,
