@@ -66,12 +66,12 @@ async def test_a_lone_lookup_is_asked_alone() -> None:
 async def test_lookups_behind_others_travel_in_one_query() -> None:
     library = Library()
     lookups = coalescer(library)
-    tasks = tasks_for(lookups, "abcdefc")
+    tasks = tasks_for(lookups, "abcdefgd")
     await started(*tasks)
-    assert library.asked == list("ab"), f"{FLIGHTS} at once"
+    assert library.asked == list("abc"), f"{FLIGHTS} at once"
     library.open.set()
-    assert await asyncio.gather(*tasks) == list("ABCDEFC")
-    assert library.asked == ["a", "b", tuple("cdef")]
+    assert await asyncio.gather(*tasks) == list("ABCDEFGD")
+    assert library.asked == ["a", "b", "c", tuple("defg")]
 
 
 async def test_a_lookup_too_large_to_share_is_asked_alone() -> None:
@@ -86,35 +86,35 @@ async def test_a_lookup_too_large_to_share_is_asked_alone() -> None:
 
 async def test_a_cancelled_reader_strands_nobody() -> None:
     library = Library()
-    tasks = tasks_for(coalescer(library), "abcd")
+    tasks = tasks_for(coalescer(library), "abcde")
     await started(*tasks)
     tasks[0].cancel()
-    tasks[2].cancel()
-    await asyncio.wait([tasks[0], tasks[2]])
+    tasks[3].cancel()
+    await asyncio.wait([tasks[0], tasks[3]])
     library.open.set()
     async with asyncio.timeout(PATIENCE):
-        assert [await tasks[1], await tasks[3]] == ["B", "D"]
+        assert [await tasks[1], await tasks[2], await tasks[4]] == ["B", "C", "E"]
 
 
 async def test_a_failed_shared_query_gives_every_caller_an_error_of_its_own() -> None:
     library = Library()
-    tasks = tasks_for(coalescer(library), "abcd")
+    tasks = tasks_for(coalescer(library), "abcde")
     await started(*tasks)
     library.broken = True
     library.open.set()
     errors = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [str(error) for error in errors] == list("abcd")
-    assert len({id(error) for error in errors}) == 4
+    assert [str(error) for error in errors] == list("abcde")
+    assert len({id(error) for error in errors}) == 5
 
 
 async def test_long_reads_do_not_hold_up_the_others() -> None:
     library = Library()
     lookups = coalescer(library)
-    long = tasks_for(lookups, "ab")
+    long = tasks_for(lookups, "abc")
     await started(*long)
-    library.quick.add("c")
+    library.quick.add("d")
     async with asyncio.timeout(PATIENCE):
-        assert await lookups.get("c") == "C"
+        assert await lookups.get("d") == "D"
     assert not any(task.done() for task in long)
     library.open.set()
     await asyncio.gather(*long)

@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 R = TypeVar("R")
 
-FLIGHTS: Final = 2
+FLIGHTS: Final = 3
 """Queries under way before further look-ups wait to be asked together."""
 MOST: Final = 64
 """Look-ups in one query."""
