@@ -38,7 +38,7 @@ _LOAD: Final = 3_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     scale = QUICK if options.quick else PEERS_FULL
     complete = not (options.quick or options.only or options.no_crash_check)
     console = Console()
@@ -58,17 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Corail storage beside other agent libraries' stores.")
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    arguments = argparse.ArgumentParser(description="Corail storage beside other agent libraries' stores.")
     keys = [peer.key for peer in PEERS]
-    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
-    parser.add_argument("--only", nargs="+", choices=keys, metavar="PEER", help=f"of {', '.join(keys)}")
-    parser.add_argument("--renew", action="store_true", help="install the newest versions and pin them")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where results go")
-    parser.add_argument(
+    arguments.add_argument("--quick", action="store_true", help="small sizes: to see that it works")
+    arguments.add_argument("--only", nargs="+", choices=keys, metavar="PEER", help=f"of {', '.join(keys)}")
+    arguments.add_argument("--renew", action="store_true", help="install the newest versions and pin them")
+    arguments.add_argument("--output", type=Path, metavar="FOLDER", help="where results go")
+    arguments.add_argument(
         "--no-crash-check", action="store_true", help="skip it; the figures are not for publication"
     )
-    return parser
+    return arguments
 
 
 def _run(console: Console, scale: Scale, options: argparse.Namespace) -> dict[str, Any]:

@@ -50,9 +50,7 @@ class NotPublishableError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER", help="where they are read")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         written = publish(options.results, ROOT)
     except NotPublishableError as error:
@@ -60,6 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     sys.stdout.write(f"Written: {', '.join(str(path.relative_to(ROOT)) for path in written)}\n")
     return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    options.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="FOLDER", help="where they are read"
+    )
+    return options
 
 
 def publish(results: Path, root: Path) -> list[Path]:

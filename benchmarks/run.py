@@ -37,7 +37,7 @@ _LOAD: Final = 3_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     scale = QUICK if options.quick else FULL
     chosen = [one for one in comparisons(scale) if _is_wanted(one.code, options.only)]
     others = [one for one in _OTHERS if _is_wanted(one, options.only)]
@@ -56,20 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Corail storage against raw asyncpg, interleaved.")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    arguments = argparse.ArgumentParser(description="Corail storage against raw asyncpg, interleaved.")
+    arguments.add_argument(
         "--quick", action="store_true", help="small sizes: to see that it works (half a minute)"
     )
-    parser.add_argument("--only", nargs="+", metavar="WORK", help="W2, W4@8, W5, W7 ...: only these")
-    parser.add_argument(
+    arguments.add_argument("--only", nargs="+", metavar="WORK", help="W2, W4@8, W5, W7 ...: only these")
+    arguments.add_argument(
         "--contender", metavar="MODULE:CLASS", help="measure an adapter of your own beside ours"
     )
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where results go")
-    parser.add_argument(
+    arguments.add_argument("--output", type=Path, metavar="FOLDER", help="where results go")
+    arguments.add_argument(
         "--no-crash-check", action="store_true", help="skip it; the figures are not for publication"
     )
-    return parser
+    return arguments
 
 
 def _is_wanted(code: str, only: Sequence[str] | None) -> bool:

@@ -4,12 +4,14 @@ import asyncio
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -237,6 +239,13 @@ def _check_unrun(command: str) -> None:
         assert requirement[2] in {folder.name for folder in DISTRIBUTIONS}, command
         extras = _extras(ROOT / requirement[2])
         assert set((requirement[3] or "").split(",")) - {""} <= extras, command
+    elif command.startswith(".venv/bin/python -m benchmarks."):
+        module, *arguments = shlex.split(command)[2:]
+        program: Any = importlib.import_module(module)
+        options = program.parser().parse_args(arguments)
+        if getattr(options, "contender", None):
+            adapter, _, name = options.contender.partition(":")
+            assert hasattr(importlib.import_module(adapter), name), command
     else:
         # Targets of make and variables are compared with the code elsewhere.
         assert re.fullmatch(r"make [a-z-]+|export CORAIL_[A-Z_]+=\S+", command), f"nobody checks: {command}"
