@@ -99,7 +99,8 @@ def check_idempotency_key(value: object) -> str | None:
 def check_message(role: object, content: object, *, max_bytes: int = MAX_CONTENT_BYTES) -> CheckedMessage:
     """Return the one message of an ``append_message``."""
     checked = _bounded(role, "role", MAX_ROLE_LENGTH)
-    return CheckedMessage(checked, *_sized(content, "content", max_bytes))
+    text, size = _sized(content, "content", max_bytes)
+    return CheckedMessage(checked, text, size)
 
 
 def check_messages(

@@ -37,15 +37,15 @@ class Turn(NamedTuple):
 
 def turn(conversation_id: str, messages: Sequence[CheckedMessage], key: str | None) -> Turn:
     """Return a turn of checked messages; without a key a random one is drawn."""
-    return Turn(
-        escape(conversation_id),
-        # From the system for every turn: numbers counted up in the process would come twice after a
-        # fork or when a suspended machine is resumed twice, and a repeated key loses a message.
-        os.urandom(16).hex() if key is None else key,
-        key is not None,
-        [(escape(role), escape(content)) for role, content, _ in messages],
-        sum(message.size for message in messages),
-    )
+    # From the system for every turn: numbers counted up in the process would come twice after a fork or
+    # when a suspended machine is resumed twice, and a repeated key loses a message.
+    own = os.urandom(16).hex() if key is None else key
+    escaped: list[tuple[str, str]] = []
+    size = 0
+    for role, content, length in messages:
+        escaped.append((escape(role), escape(content)))
+        size += length
+    return Turn(escape(conversation_id), own, key is not None, escaped, size)
 
 
 def uid(key: str, position: int) -> UUID:
