@@ -10,6 +10,7 @@ from corail.storage.port import StoragePort
 from tests.postgresql.observing import eventually
 
 _CONVERSATIONS: Final = 3
+_STALLED_SECONDS: Final = 0.5
 
 
 class Writers:
@@ -23,7 +24,6 @@ class Writers:
     Attributes:
         acknowledged: contents whose append returned, in that order.
         longest: seconds that the slowest append took.
-        last: when the latest append returned, on the ``time.monotonic`` clock.
 
     """
 
@@ -35,7 +35,8 @@ class Writers:
         self._tasks: list[asyncio.Task[None]] = []
         self.acknowledged: list[str] = []
         self.longest = 0.0
-        self.last = 0.0
+        # When each of them was acknowledged.
+        self._moments = [monotonic()]
 
     async def more(self, count: int = 200) -> None:
         """Wait until so many more appends have been acknowledged."""
@@ -47,15 +48,25 @@ class Writers:
 
         assert await eventually(written, within=40)
 
-    async def acknowledged_after(self, moment: float) -> float:
-        """Wait for an append that began after a moment; return how long after it that was stored."""
+    async def stored_after(self, moment: float) -> float:
+        """Wait for the next append after a moment; return how long after it that was stored."""
+        seen = len(self._moments)
 
         async def written() -> bool:
             self._raise()
-            return self.last > moment
+            return self._moments[-1] > moment
 
         assert await eventually(written, within=40)
-        return self.last - moment
+        return next(each for each in self._moments[max(0, seen - 1) :] if each > moment) - moment
+
+    async def stalled(self) -> None:
+        """Wait until no append gets through any more."""
+
+        async def nothing() -> bool:
+            self._raise()
+            return monotonic() - self._moments[-1] > _STALLED_SECONDS
+
+        assert await eventually(nothing)
 
     async def verdict(self, storage: StoragePort, *, may_lose: bool = False) -> str:
         """Compare what is stored with what was acknowledged; return the figures."""
@@ -112,7 +123,7 @@ class Writers:
             content = f"{writer}/{number}"
             started = monotonic()
             await storage.append_message(f"{self._prefix}{writer % _CONVERSATIONS}", "user", content)
-            self.last = monotonic()
-            self.longest = max(self.longest, self.last - started)
             self.acknowledged.append(content)
+            self._moments.append(monotonic())
+            self.longest = max(self.longest, self._moments[-1] - started)
             number += 1
