@@ -5,6 +5,7 @@ host has its own. Owns the connection class; imports nothing of the pools above 
 """
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any, Final
@@ -62,7 +63,9 @@ class Connector:
         self._connect_timeout = connect_timeout
         self._command_timeout = command_timeout
         self._statement_cache_size = statement_cache_size
+        self._naming = threading.Lock()
         self._last_good: Host | None = None
+        self._read_only: Host | None = None
 
     async def __call__(self, *_: Any, **__: Any) -> DriverConnection:
         """Connect; the pool passes its loop and classes, which are the ones used here anyway."""
@@ -76,20 +79,28 @@ class Connector:
                     failure = error
                 continue
             self._last_good = host
+            if host == self._read_only:
+                self._read_only = None
             return connection
         raise failure if failure is not None else OSError("no host to connect to")
 
     def without_names(self) -> bool:
         """Use unnamed statements from the next connection on; False if that was so already."""
-        changed, self._statement_cache_size = self._statement_cache_size != 0, 0
+        # Loops in several threads may find out at the same moment; one of them is to announce it.
+        with self._naming:
+            changed, self._statement_cache_size = self._statement_cache_size != 0, 0
         return changed
 
     def forget(self) -> None:
-        """Stop preferring the host that was good last; it is no longer the primary."""
-        self._last_good = None
+        """Try the host that was good last only after the others; it is no longer the primary.
+
+        Without ``target_session_attrs``, or behind a pooler, it would be taken for good again.
+        """
+        if self._last_good is not None:
+            self._read_only, self._last_good = self._last_good, None
 
     def _attempts(self) -> Iterator[tuple[Host, str]]:
-        hosts = sorted(self._dsn.hosts, key=lambda host: host != self._last_good)
+        hosts = sorted(self._dsn.hosts, key=lambda host: (host == self._read_only, host != self._last_good))
         wanted = self._dsn.target_session_attrs or _ANY
         if wanted == _PREFER_STANDBY:
             yield from ((host, "standby") for host in hosts)
