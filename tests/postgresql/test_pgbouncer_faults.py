@@ -84,7 +84,8 @@ async def test_no_server_connection_in_time_is_a_definite_answer(
             storage.update_title("c", "x"),
             return_exceptions=True,
         )
-        assert monotonic() - started < 10
+        # The deadline, and an attempt that was begun before it.
+        assert monotonic() - started < 4.5
         assert [type(outcome) for outcome in outcomes] == [StorageTimeoutError] * 4
         assert all("query_wait_timeout" in str(outcome) for outcome in outcomes)
         await blocker.execute("COMMIT")

@@ -203,6 +203,8 @@ class GroupCommit:
                 if self._trouble is None or failure.server_answered:
                     self._trouble = failure.error
                 self._queue.put_back(batch)
+                # The next sweep may find the batch on its way once more.
+                self._fail_overdue()
         except StorageError as error:
             for pending in batch:
                 _fail(pending, _told(delivery, pending.turn, error))
@@ -277,8 +279,14 @@ class GroupCommit:
         self._sweeping = asyncio.get_running_loop().call_later(interval, self._sweep)
 
     def _sweep(self) -> None:
-        """Fail the turns that were never sent and are out of time: they were not stored."""
+        """Look for overdue turns from time to time, for as long as any waits."""
         self._sweeping = None
+        self._fail_overdue()
+        if self._queue:
+            self._sweep_later()
+
+    def _fail_overdue(self) -> None:
+        """Fail the turns that were never sent and are out of time: they were not stored."""
         now = monotonic()
         for pending in self._queue:
             if pending.deadline <= now:
@@ -289,8 +297,6 @@ class GroupCommit:
                         f"{self._database.where} did not get to the append in time; it was not stored."
                     ),
                 )
-        if self._queue:
-            self._sweep_later()
 
 
 def _told(delivery: Delivery, turn: Turn, error: StorageError) -> StorageError:
