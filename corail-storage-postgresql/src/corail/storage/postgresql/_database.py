@@ -9,7 +9,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -39,7 +39,8 @@ T = TypeVar("T")
 _LOGGER: Final = logging.getLogger("corail.storage.postgresql")
 
 _FIRST_PAUSE: Final = 0.02
-_LONGEST_PAUSE: Final = 1.0
+# Whoever waits for a failover notices a promotion within a second.
+_LONGEST_PAUSE: Final = 0.8
 _IDLE_SECONDS: Final = 300.0
 # asyncpg takes 0 for "no limit", so what is left of a deadline never gets there.
 _SHORTEST: Final = 0.01
@@ -254,7 +255,12 @@ class Database:
         except StorageError:
             raise
         except Exception as error:
-            raise _NotOpenedError(from_statement(error, self.where)) from error
+            failure = from_statement(error, self.where)
+            self._react(failure, lease, leases)
+            if failure.effect is Effect.UNKNOWN:
+                # Of the caller's statements none was sent yet, and looking again is harmless.
+                failure = replace(failure, effect=Effect.NONE)
+            raise _NotOpenedError(failure) from error
         else:
             healthy = True
         finally:
