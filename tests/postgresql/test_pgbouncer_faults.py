@@ -18,6 +18,7 @@ from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql.embedded import EmbeddedPostgres
 from tests.postgresql.addresses import with_database, with_parameters, with_user
 from tests.postgresql.pgbouncer import PgBouncer
+from tests.postgresql.replication import several
 from tests.postgresql.writers import Writers
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +108,16 @@ async def test_a_full_pgbouncer_is_waited_for(
         assert not append.done()
         await only.close()
         await append
+
+
+async def test_a_full_pgbouncer_does_not_hide_the_next_host(
+    open_storage: Callable[..., PostgreSQLStorage], url: str
+) -> None:
+    with PgBouncer(url, settings={"max_client_conn": "1"}) as bouncer:
+        only = await asyncpg.connect(bouncer.url, statement_cache_size=0)
+        both = several(url, *(urlsplit(each).netloc.rpartition("@")[2] for each in (bouncer.url, url)))
+        await open_storage(both, deadline=2).append_message("c", "user", "x")
+        await only.close()
 
 
 async def refused(storage: PostgreSQLStorage) -> str:
