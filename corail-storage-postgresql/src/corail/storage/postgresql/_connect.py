@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import asyncpg
 
 from corail.storage.postgresql._dsn import Dsn, Host
+from corail.storage.postgresql._sql import HOST_ROLE
 from corail.storage.postgresql._types import DriverConnection
 
 # No server: nobody there, or a proxy without one that closes what it has accepted.
@@ -28,6 +29,13 @@ _UNWILLING: Final = (
 
 _ANY: Final = "any"
 _PREFER_STANDBY: Final = "prefer-standby"
+# What each wants: a column of ``HOST_ROLE`` and its value.
+_WANTED: Final = {
+    "primary": ("standby", False),
+    "standby": ("standby", True),
+    "read-write": ("read_only", False),
+    "read-only": ("read_only", True),
+}
 
 
 class CorailConnection(DriverConnection):
@@ -102,6 +110,8 @@ class Connector:
     def _attempts(self) -> Iterator[tuple[Host, str]]:
         hosts = sorted(self._dsn.hosts, key=lambda host: (host == self._read_only, host != self._last_good))
         wanted = self._dsn.target_session_attrs or _ANY
+        if wanted not in {*_WANTED, _ANY, _PREFER_STANDBY}:
+            raise ValueError("target_session_attrs")  # named in the error that this becomes
         if wanted == _PREFER_STANDBY:
             yield from ((host, "standby") for host in hosts)
             wanted = _ANY
@@ -110,11 +120,12 @@ class Connector:
     async def _open(self, host: Host, attributes: str) -> DriverConnection:
         name, port = host
         dsn = self._dsn
-        # The outer bound covers the attribute check too, which asyncpg's own timeout does not.
+        # The outer bound covers the check too, which asyncpg's own timeout does not.
         async with asyncio.timeout(self._connect_timeout):
-            return await asyncpg.connect(
-                # What has no argument of its own travels in a URL without host or credentials.
-                f"postgresql://?{urlencode({**dsn.parameters, 'target_session_attrs': attributes})}",
+            connection: DriverConnection = await asyncpg.connect(
+                # What has no argument of its own travels in a URL without host or credentials. Which host
+                # will do is not asyncpg's to judge: it believes what a pooler says of its server.
+                f"postgresql://?{urlencode({**dsn.parameters, 'target_session_attrs': _ANY})}",
                 host=name,
                 port=port,
                 user=dsn.user,
@@ -126,3 +137,18 @@ class Connector:
                 server_settings=dict(dsn.server_settings),
                 connection_class=CorailConnection,
             )
+            try:
+                await _check_role(connection, attributes)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
+
+async def _check_role(connection: DriverConnection, attributes: str) -> None:
+    if attributes == _ANY:
+        return
+    column, value = _WANTED[attributes]
+    role = await connection.fetchrow(HOST_ROLE)
+    if role is None or role[column] is not value:
+        raise asyncpg.TargetServerAttributeNotMatched(f"the server is not {attributes}")

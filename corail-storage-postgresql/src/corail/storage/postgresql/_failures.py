@@ -111,9 +111,9 @@ def no_connection_free(where: str, size: int) -> Failure:
 
 def from_statement(error: BaseException, where: str) -> Failure:
     """Judge a failure of a statement that was sent, or may have been."""
-    if str(error.__cause__) == _NO_SERVER_CONNECTION and isinstance(error.__cause__, asyncpg.PostgresError):
+    if isinstance(error.__cause__, asyncpg.PostgresError) and str(error.__cause__).startswith(_NEVER_SENT_ON):
         text = (
-            f"PgBouncer had no server connection for {where} within its query_wait_timeout. Nothing was "
+            f"PgBouncer had no server connection for {where} in time (query_wait_timeout). Nothing was "
             "changed. Is the server down, or slow? Otherwise raise default_pool_size of PgBouncer."
         )
         return _failure(Effect.NONE, StorageTimeoutError(text), error, answered=True)
@@ -131,7 +131,7 @@ def from_statement(error: BaseException, where: str) -> Failure:
 
 
 # PgBouncer's words for: the statement waited there and was never sent on. asyncpg makes them the cause.
-_NO_SERVER_CONNECTION: Final = "query_wait_timeout"
+_NEVER_SENT_ON: Final = ("query_wait_timeout", "server login has been failing")
 # PgBouncer says everything with 08P01, what it passes on from its server too; these would not pass.
 _POOLER_REFUSALS: Final = {
     "unsupported startup parameter": "42704",

@@ -216,6 +216,11 @@ SELECT
   current_setting('default_transaction_isolation') AS isolation
 """
 
+# Asked, not read from what the server reported at login: a pooler repeats what it once heard.
+HOST_ROLE: Final = """
+SELECT pg_is_in_recovery() AS standby, current_setting('transaction_read_only') = 'on' AS read_only
+"""
+
 SESSION: Final = """
 SELECT
   current_schemas(false)::text[] AS schemas,
