@@ -32,7 +32,20 @@ async def expect_standby(observer: Observer, name: str) -> None:
     async def heard() -> bool:
         return bool(await observer.fetchval("SELECT current_setting('synchronous_standby_names') = $1", name))
 
+    async def in_force() -> bool:
+        # The checkpointer tells the others, when it gets to it.
+        try:
+            await observer.execute(
+                "BEGIN; SET LOCAL synchronous_commit = on; "
+                "SELECT pg_logical_emit_message(true, 'test', ''); COMMIT",
+                timeout=0.2,
+            )
+        except TimeoutError:
+            return True
+        return False
+
     assert await eventually(heard)
+    assert not name or await eventually(in_force)
 
 
 @pytest.fixture
