@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from _pytest.mark import ParameterSet
 
 from corail.storage.errors import (
     StorageConfigurationError,
@@ -28,15 +29,20 @@ RESTARTS = 5
 PROMPT = {"server_login_retry": "1", "query_wait_timeout": "5"}
 
 
-@pytest.mark.faults(
-    area="pgbouncer",
-    done=f"{RESTARTS} x kill -9 of PgBouncer (transaction mode) under 8 writers",
-    expected="0 acknowledged appends lost, 0 doubled, 0 errors, longest under 5 s",
-)
+def restarting(pool_mode: str) -> ParameterSet:
+    mark = pytest.mark.faults(
+        area="pgbouncer",
+        done=f"{RESTARTS} x kill -9 of PgBouncer ({pool_mode} mode) under 8 writers",
+        expected="0 acknowledged appends lost, 0 doubled, 0 errors, longest under 5 s",
+    )
+    return pytest.param(pool_mode, id=pool_mode, marks=mark)
+
+
+@pytest.mark.parametrize("pool_mode", [restarting("transaction"), restarting("session")])
 async def test_pgbouncer_restarts_under_eight_writers(
-    open_storage: Callable[..., PostgreSQLStorage], url: str, measured: Callable[[str], None]
+    open_storage: Callable[..., PostgreSQLStorage], url: str, measured: Callable[[str], None], pool_mode: str
 ) -> None:
-    with PgBouncer(url) as bouncer:
+    with PgBouncer(url, pool_mode=pool_mode, pool_size=20) as bouncer:
         async with Writers(open_storage(bouncer.url)) as writers:
             for _ in range(RESTARTS):
                 await writers.more()
