@@ -13,9 +13,9 @@ import pytest
 from corail.storage.errors import StorageTimeoutError
 from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql.embedded import EmbeddedPostgres
+from tests.postgresql import replication
 from tests.postgresql.addresses import closed_port, with_parameters
 from tests.postgresql.fault_proxy import FaultProxy
-from tests.postgresql.replication import pair
 
 pytestmark = pytest.mark.anyio
 
@@ -119,7 +119,7 @@ async def test_a_host_with_no_connection_left_does_not_hide_the_next(
 async def test_a_host_that_is_read_only_is_left_even_if_any_will_do(
     embedded_server: EmbeddedPostgres,
 ) -> None:
-    async with pair(embedded_server.bindir) as servers:
+    async with replication.pair(embedded_server.bindir) as servers:
         dsn = several(servers.primary.url, f"127.0.0.1:{servers.standby.port}")
         async with PostgreSQLStorage(dsn, auto_create=False, deadline=3) as storage:
             async with PostgreSQLStorage(servers.primary.url) as maker:
@@ -129,6 +129,20 @@ async def test_a_host_that_is_read_only_is_left_even_if_any_will_do(
             assert (await storage.check())["role"] == "standby"
             await storage.append_message("c", "user", "y")
             assert (await storage.check())["role"] == "primary"
+
+
+async def test_probes_alone_find_the_host_after_one_that_hangs(
+    open_storage: Callable[..., PostgreSQLStorage], proxy: FaultProxy, url: str
+) -> None:
+    here = urlsplit(url).netloc.rpartition("@")[2]
+    dsn = replication.several(with_parameters(url, sslmode="disable"), address(proxy), here)
+    storage = open_storage(dsn)
+    assert (await storage.check())["ok"]
+    proxy.black_hole()
+    # The connection that was open, the connection that is to replace it, and the next host: each probe gives
+    # up long before the connect timeout.
+    reports = [await storage.check() for _ in range(3)]
+    assert [report["ok"] for report in reports] == [False, False, True]
 
 
 async def test_when_every_host_hangs_the_first_use_takes_the_sum_of_their_timeouts(

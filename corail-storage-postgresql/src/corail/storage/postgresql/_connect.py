@@ -8,6 +8,7 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -26,6 +27,9 @@ _UNWILLING: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.TargetServerAttributeNotMatched,
 )
+
+# Less than a readiness probe waits, and more than a host takes that is only slow.
+_HANGING_SECONDS: Final = 1.0
 
 _ANY: Final = "any"
 _PREFER_STANDBY: Final = "prefer-standby"
@@ -73,22 +77,31 @@ class Connector:
         self._statement_cache_size = statement_cache_size
         self._naming = threading.Lock()
         self._last_good: Host | None = None
-        self._read_only: Host | None = None
+        self._avoided: set[Host] = set()
+        """Hosts that hung or turned out to be read-only: tried after all others, until one works again."""
 
     async def __call__(self, *_: Any, **__: Any) -> DriverConnection:
         """Connect; the pool passes its loop and classes, which are the ones used here anyway."""
         failure: Exception | None = None
         for host, attributes in self._attempts():
+            began = monotonic()
             try:
                 connection = await self._open(host, attributes)
+            except asyncio.CancelledError:
+                # Whoever waited gave up before the host's own time was over, as a probe does: the next one
+                # must not wait for the same. Where any host will do, the others may be standbys.
+                if attributes != _ANY and monotonic() - began >= _HANGING_SECONDS:
+                    self._avoided.add(host)
+                raise
             except (*_UNHEARD, *_UNWILLING) as error:
+                if isinstance(error, TimeoutError):
+                    self._avoided.add(host)
                 # The most telling failure is a server that answered, whatever the others did.
                 if failure is None or isinstance(failure, _UNHEARD):
                     failure = error
                 continue
             self._last_good = host
-            if host == self._read_only:
-                self._read_only = None
+            self._avoided.discard(host)
             return connection
         raise failure if failure is not None else OSError("no host to connect to")
 
@@ -105,10 +118,11 @@ class Connector:
         Without ``target_session_attrs``, or behind a pooler, it would be taken for good again.
         """
         if self._last_good is not None:
-            self._read_only, self._last_good = self._last_good, None
+            self._avoided.add(self._last_good)
+            self._last_good = None
 
     def _attempts(self) -> Iterator[tuple[Host, str]]:
-        hosts = sorted(self._dsn.hosts, key=lambda host: (host == self._read_only, host != self._last_good))
+        hosts = sorted(self._dsn.hosts, key=lambda host: (host in self._avoided, host != self._last_good))
         wanted = self._dsn.target_session_attrs or _ANY
         if wanted not in {*_WANTED, _ANY, _PREFER_STANDBY}:
             raise ValueError("target_session_attrs")  # named in the error that this becomes
