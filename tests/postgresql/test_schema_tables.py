@@ -9,22 +9,9 @@ import pytest
 
 from corail.storage.errors import StorageError, StorageSchemaError
 from corail.storage.postgresql import PostgreSQLStorage, schema_sql
-from tests.postgresql.addresses import with_parameters
 from tests.postgresql.observing import Observer, connections_end
 
 pytestmark = pytest.mark.anyio
-
-OLD_CONVERSATIONS = """
-CREATE TABLE {s}.conversations (
-  id text primary key, title text default '', metadata jsonb default '{{}}',
-  created_at timestamptz default now())
-"""
-OLD_MESSAGES = """
-CREATE TABLE {s}.messages (
-  id serial primary key, conversation_id text not null references {s}.conversations(id) on delete cascade,
-  role text not null, content text not null, created_at timestamptz default now())
-"""
-OLD_INDEX = "CREATE INDEX idx_messages_conversation_id ON {s}.messages (conversation_id)"
 
 
 async def portrait(observer: Observer, schema: str) -> list[str]:
@@ -88,85 +75,6 @@ FOREIGN = {
     "an index messages": ["CREATE TABLE {s}.theirs (i int)", "CREATE INDEX messages ON {s}.theirs (i)"],
     "an empty table conversations": ["CREATE TABLE {s}.conversations ()"],
 }
-
-
-@pytest.mark.parametrize("found_by", ["schema", "search_path"])
-@pytest.mark.parametrize("kind", sorted(FOREIGN))
-async def test_what_is_not_ours_is_named_and_left_alone(
-    open_storage: Callable[..., PostgreSQLStorage],
-    observer: Observer,
-    url: str,
-    schema: str,
-    kind: str,
-    found_by: str,
-) -> None:
-    await observer.execute(f"CREATE SCHEMA {schema}")
-    for statement in FOREIGN[kind]:
-        await observer.execute(statement.format(s=schema))
-    before = await portrait(observer, schema)
-    if found_by == "schema":
-        storage = open_storage()
-    else:
-        storage = open_storage(with_parameters(url, search_path=schema), schema=None)
-    name = "conversations" if " conversations" in FOREIGN[kind][0].format(s="") else "messages"
-    name = "conversations" if ".conversations" in FOREIGN[kind][0] else name
-    for call in (storage.list_conversations(), storage.append_message("c", "user", "x")):
-        with pytest.raises(StorageSchemaError, match=f"{name} in schema {schema} is not ours") as caught:
-            await call
-        assert "left alone" in str(caught.value)
-        assert "CORAIL_DB_SCHEMA" in str(caught.value)
-    assert await portrait(observer, schema) == before
-
-
-async def test_a_type_in_the_way_is_left_alone_and_told_by_its_sqlstate(
-    storage: PostgreSQLStorage, observer: Observer, schema: str
-) -> None:
-    await observer.execute(f"CREATE SCHEMA {schema}")
-    await observer.execute(f"CREATE TYPE {schema}.messages AS ENUM ('theirs')")
-    with pytest.raises(StorageSchemaError, match=r"in 5 tries \(42710\)"):
-        await storage.list_conversations()
-    assert await observer.fetchval("SELECT to_regclass($1) IS NULL", f"{schema}.conversations")
-
-
-@pytest.mark.parametrize("found_by", ["schema", "search_path"])
-@pytest.mark.parametrize("complete", [True, False], ids=["complete", "conversations only"])
-async def test_tables_of_the_earlier_release_are_recognised_and_left_alone(
-    open_storage: Callable[..., PostgreSQLStorage],
-    observer: Observer,
-    url: str,
-    schema: str,
-    found_by: str,
-    *,
-    complete: bool,
-) -> None:
-    await observer.execute(f"CREATE SCHEMA {schema}")
-    await observer.execute(OLD_CONVERSATIONS.format(s=schema))
-    await observer.execute("INSERT INTO conversations (id) VALUES ('old')")
-    if complete:
-        await observer.execute(OLD_MESSAGES.format(s=schema))
-        await observer.execute(OLD_INDEX.format(s=schema))
-        await observer.execute(
-            "INSERT INTO messages (conversation_id, role, content) VALUES ('old', 'user', 'kept')"
-        )
-    before = await portrait(observer, schema)
-    if found_by == "schema":
-        storage = open_storage()
-    else:
-        storage = open_storage(with_parameters(url, search_path=schema), schema=None)
-    calls = (
-        storage.get_messages("old"),
-        storage.append_message("old", "user", "x"),
-        storage.list_conversations(),
-    )
-    for call in calls:
-        with pytest.raises(StorageSchemaError, match="earlier release of Corail") as caught:
-            await call
-        assert schema in str(caught.value)
-        assert "CORAIL_DB_SCHEMA" in str(caught.value)
-    report = await storage.check()
-    assert not report["ok"]
-    assert "earlier release" in str(report["problem"])
-    assert await portrait(observer, schema) == before
 
 
 async def test_tables_of_a_later_release_are_refused(

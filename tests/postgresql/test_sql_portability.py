@@ -1,4 +1,8 @@
-"""The statements stay inside what PostgreSQL, Citus, YugabyteDB and CockroachDB share."""
+"""The statements stay inside what PostgreSQL, Citus, YugabyteDB and CockroachDB share.
+
+Exempt are those of ``_sql_older`` and ``_sql_upgrade``: the tables of the earlier release number their
+messages by a sequence, which ties them to PostgreSQL; the other engines never held such tables.
+"""
 
 import re
 

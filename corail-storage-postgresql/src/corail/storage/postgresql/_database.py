@@ -22,6 +22,7 @@ from corail.storage.postgresql._dsn import Dsn
 from corail.storage.postgresql._failures import (
     NOT_PREPARED,
     TABLES_CHANGED,
+    TABLES_UPGRADED,
     Effect,
     Failure,
     from_connecting,
@@ -30,7 +31,8 @@ from corail.storage.postgresql._failures import (
 )
 from corail.storage.postgresql._leases import Lease, Leases
 from corail.storage.postgresql._pools import GivenPool, LoopPools, Pools
-from corail.storage.postgresql._sql import Statements, statements
+from corail.storage.postgresql._schema import Prepared
+from corail.storage.postgresql._sql import Statements
 from corail.storage.postgresql._types import Connection, Pool
 from corail.storage.rows import PoolUse
 
@@ -115,7 +117,7 @@ class Database:
         self.limits = limits
         self._schema = schema
         self._auto_create = auto_create
-        self._statements: Statements | None = None
+        self._tables: Prepared | None = None
         self._reached = False
         self._connector: Connector | None = None
         self._pools: Pools
@@ -184,22 +186,33 @@ class Database:
                 return no_connection_free(self.where, leases.pool.get_max_size())
             return self._if_ever_reached(from_connecting(error, self.where, self._settings))
         healthy = False
+        tables: Prepared | None = None
         try:
+            tables = self._current()
             # Not cut to what is left of the deadline: a statement given 10 ms would end up unknown.
             result = await operation(
-                Access(lease.connection, self._current(), self.limits.command_timeout, lease.warnings)
+                Access(lease.connection, tables.statements, self.limits.command_timeout, lease.warnings)
             )
             healthy = True
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 - likewise
             failure = from_statement(error, self.where)
+            if tables is not None and tables.older and failure.sqlstate in TABLES_UPGRADED:
+                # The upgrade has gone on meanwhile: these were not executed, the next statements will be.
+                self._pools.drop(leases)
+                return Failure(Effect.NONE, failure.error, server_answered=True)
             self._react(failure, lease, leases)
             return failure
         else:
             return result
         finally:
             await leases.release(lease, healthy=healthy, seconds=self.limits.connect_timeout)
+
+    @property
+    def older(self) -> bool:
+        """Whether the tables come from an earlier release, as far as is known."""
+        return self._tables is not None and self._tables.older
 
     async def aclose(self) -> None:
         """Close what this opened."""
@@ -245,7 +258,7 @@ class Database:
         try:
             # A caller's pool need not have any limit of its own.
             async with asyncio.timeout(self.limits.deadline):
-                place = await _schema.prepare(
+                tables = await _schema.prepare(
                     lease.connection,
                     self._schema,
                     auto_create=self._auto_create,
@@ -265,15 +278,15 @@ class Database:
             healthy = True
         finally:
             await leases.release(lease, healthy=healthy, seconds=self.limits.connect_timeout)
-        self._statements = statements(place)
+        self._tables = tables
 
-    def _current(self) -> Statements:
-        if self._statements is None:
+    def _current(self) -> Prepared:
+        if self._tables is None:
             # Another loop found the tables changed between our get() and here.
             raise StorageUnavailableError(
                 f"The tables of {self.where} are being looked at again; repeat the call."
             )
-        return self._statements
+        return self._tables
 
     def _if_ever_reached(self, failure: Failure) -> Failure:
         """Report at once what keeps a storage from its first connection.

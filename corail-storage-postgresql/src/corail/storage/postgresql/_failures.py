@@ -194,6 +194,8 @@ NOT_PREPARED = frozenset({"08P01", "26000", "42P05"})
 # Not executed and worth repeating: victims of serialisation and deadlock, a full server, and the above.
 _REPEATABLE = NOT_PREPARED | {"40001", "40P01", "53300"}
 TABLES_CHANGED = frozenset({"3F000", "42P01", "42703", "42804", "42883"})
+TABLES_UPGRADED = frozenset({"42P01", "42703", "23502", "23514"})
+"""What the statements for older tables meet when the last step of an upgrade was taken meanwhile."""
 
 
 def _tellable(error: asyncpg.PostgresError, state: str) -> BaseException | None:

@@ -1,12 +1,13 @@
 """The tables: looked for on first use, made if they are missing, refused if they are not ours.
 
+Those of an earlier release are told apart here and handed to ``_older``.
+
 Looking comes first and needs no right beyond connecting: ``CREATE ... IF NOT EXISTS`` is not safe
 from several processes at once (up to 88 % of calls failed), and on an existing index it stalls every
 writer. Only missing tables lead to DDL, under an advisory lock of the transaction, and whatever
 happens then, looking again decides.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +15,9 @@ from typing import Final
 import asyncpg
 
 from corail.storage.errors import StorageConfigurationError, StorageError, StorageSchemaError
-from corail.storage.postgresql import _sql
+from corail.storage.postgresql import _older, _sql
+from corail.storage.postgresql._locking import lock_key
+from corail.storage.postgresql._sql import Statements
 from corail.storage.postgresql._types import Connection
 
 _CONVERSATIONS: Final[Mapping[str, str]] = {
@@ -28,7 +31,8 @@ _CONVERSATIONS: Final[Mapping[str, str]] = {
 }
 _MESSAGES: Final[Mapping[str, str]] = {
     "conversation_id": "text",
-    "id": "bigint",
+    # An upgrade leaves the earlier release's type: to change it would stall writers for seconds.
+    "id": "bigint or integer",
     "uid": "uuid",
     "role": "text",
     "content": "text",
@@ -36,7 +40,7 @@ _MESSAGES: Final[Mapping[str, str]] = {
 }
 # What an earlier release made.
 _OLD_CONVERSATIONS: Final = {name: _CONVERSATIONS[name] for name in ("id", "title", "metadata", "created_at")}
-_OLD_MESSAGES: Final = {name: kind for name, kind in _MESSAGES.items() if name != "uid"} | {"id": "integer"}
+_OLD_MESSAGES: Final = {name: kind for name, kind in _MESSAGES.items() if name != "uid"}
 
 # Somebody else is making the same tables: the losers of that race, by SQLSTATE. 23505 comes from
 # the catalogues' own indexes.
@@ -52,9 +56,14 @@ class _Table:
     ordinary: bool
     """A plain or partitioned table, not a view or a foreign table."""
     comment: str | None
+    required: frozenset[str]
+    """Columns that are NOT NULL."""
 
     def has(self, wanted: Mapping[str, str]) -> bool:
-        return self.ordinary and wanted.items() <= self.columns.items()
+        return self.ordinary and all(self._fits(name, kind) for name, kind in wanted.items())
+
+    def _fits(self, name: str, kind: str) -> bool:
+        return self.columns.get(name) in kind.split(" or ")
 
     def lacking(self, wanted: Mapping[str, str]) -> str:
         if not self.ordinary:
@@ -62,17 +71,27 @@ class _Table:
         return ", ".join(
             f"column {name} is {self.columns.get(name, 'missing')}, not {kind}"
             for name, kind in wanted.items()
-            if self.columns.get(name) != kind
+            if not self._fits(name, kind)
         )
 
 
 _Tables = dict[str, _Table]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The tables, ready for use."""
+
+    schema: str
+    statements: Statements
+    older: bool = False
+    """Whether they come from an earlier release and are not yet upgraded."""
+
+
 async def prepare(
     connection: Connection, schema: str | None, *, auto_create: bool, lock_timeout: float
-) -> str:
-    """Make sure of the tables and return the schema they are in.
+) -> Prepared:
+    """Make sure of the tables and return the statements for them.
 
     Args:
         connection: any connection to the database.
@@ -81,8 +100,8 @@ async def prepare(
         auto_create: whether missing tables may be made.
         lock_timeout: seconds to wait for another process that is making them.
 
-    Raises ``StorageSchemaError`` when they are missing and may not be made, are not ours, come from
-    an earlier release, or are newer than this one.
+    Raises ``StorageSchemaError`` when they are missing and may not be made, are not ours, are newer
+    than this release, or come from an earlier one and may not be changed.
 
     """
     session = await connection.fetchrow(_sql.SESSION)
@@ -103,8 +122,14 @@ async def prepare(
                 "search_path names no existing schema, so there is no place for the tables. Set "
                 "CORAIL_DB_SCHEMA, or the role's search_path."
             )
-        if _accept(found.get(place, {}), place):
-            return place
+        tables = found.get(place, {})
+        if _is_older(tables, place):
+            older = await _older.prepare(
+                connection, place, session["role"], auto_create=auto_create, within=lock_timeout
+            )
+            return Prepared(place, older, older=True)
+        if _accept(tables, place):
+            return Prepared(place, _sql.statements(place))
         if not auto_create:
             raise await _missing(connection, place, session["role"], "auto_create is off")
         try:
@@ -152,7 +177,10 @@ async def _probe(connection: Connection, schemas: list[str]) -> dict[str, _Table
     found: dict[str, _Tables] = {}
     for row in await connection.fetch(_sql.PROBE, schemas):
         table = _Table(
-            dict(zip(row["columns"], row["types"], strict=True)), row["kind"] in "rp", row["comment"]
+            dict(zip(row["columns"], row["types"], strict=True)),
+            row["kind"] in "rp",
+            row["comment"],
+            frozenset(name for name, needed in zip(row["columns"], row["required"], strict=True) if needed),
         )
         found.setdefault(row["schema"], {})[row["name"]] = table
     return found
@@ -170,11 +198,6 @@ def _place(found: Mapping[str, _Tables], path: list[str]) -> str | None:
 def _accept(tables: _Tables, schema: str) -> bool:
     """Return whether the tables are there and ours, False when some are missing and none is foreign."""
     conversations, messages = tables.get("conversations"), tables.get("messages")
-    if _is_older(conversations, messages):
-        raise StorageSchemaError(
-            f"The tables in schema {schema} were made by an earlier release of Corail and are left alone. "
-            "Set CORAIL_DB_SCHEMA to another schema, or keep the earlier release for these conversations."
-        )
     for name, table, wanted in (
         ("conversations", conversations, _CONVERSATIONS),
         ("messages", messages, _MESSAGES),
@@ -189,19 +212,23 @@ def _accept(tables: _Tables, schema: str) -> bool:
     return conversations is not None and messages is not None
 
 
-def _is_older(conversations: _Table | None, messages: _Table | None) -> bool:
-    return (
-        conversations is not None
-        and conversations.has(_OLD_CONVERSATIONS)
-        and not conversations.has(_CONVERSATIONS)
-        and (messages is None or messages.has(_OLD_MESSAGES))
-    )
+def _is_older(tables: _Tables, schema: str) -> bool:
+    conversations, messages = tables.get("conversations"), tables.get("messages")
+    if conversations is None or not conversations.has(_OLD_CONVERSATIONS):
+        return False
+    if messages is not None and not messages.has(_OLD_MESSAGES):
+        return False
+    if _check_version(conversations.comment, schema):
+        return False
+    # Without the comment the columns decide: what an upgrade has not finished stays nullable.
+    return not (conversations.has(_CONVERSATIONS) and "last_id" in conversations.required)
 
 
-def _check_version(comment: str | None, schema: str) -> None:
+def _check_version(comment: str | None, schema: str) -> bool:
+    """Return whether a version is recorded, having made sure that it is not a later one."""
     # Restored without comments, the columns alone have to do.
     if comment is None or not comment.startswith(_sql.COMMENT):
-        return
+        return False
     recorded = comment.removeprefix(_sql.COMMENT).partition(" ")[0]
     known = recorded.isascii() and recorded.isdigit() and len(recorded) < 10
     if not known or int(recorded) > _sql.SCHEMA_VERSION:
@@ -209,6 +236,7 @@ def _check_version(comment: str | None, schema: str) -> None:
             f"The tables in schema {schema} have version {recorded[:20]!r}; this release knows up to "
             f"{_sql.SCHEMA_VERSION}. Upgrade corail-storage-postgresql."
         )
+    return True
 
 
 async def _create(connection: Connection, schema: str, lock_timeout: float) -> None:
@@ -224,18 +252,13 @@ async def _create_under_lock(connection: Connection, schema: str, lock_timeout: 
     async with connection.transaction():
         await connection.execute(_sql.LOCK_TIMEOUT, f"{max(1, int(lock_timeout * 1000))}ms")
         if lock:
-            await connection.execute(_sql.LOCK, _lock_key(schema))
+            await connection.execute(_sql.LOCK, lock_key(schema))
             # Made meanwhile by the process that held the lock: not even IF NOT EXISTS may run then.
             if _accept((await _probe(connection, [schema])).get(schema, {}), schema):
                 return
         exists = await connection.fetchval(_sql.SCHEMA_EXISTS, schema)
         for command in _sql.definition(schema, create_schema=not exists):
             await connection.execute(command)
-
-
-def _lock_key(schema: str) -> int:
-    digest = hashlib.sha256(f"corail.storage.postgresql:{schema}".encode()).digest()
-    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 async def _missing(connection: Connection, schema: str, role: str, why: str) -> StorageError:

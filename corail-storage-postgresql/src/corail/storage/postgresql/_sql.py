@@ -89,7 +89,7 @@ ORDER BY id
 # Not those that are too long (IS NOT TRUE: or of a length not known) or hold too large a message to
 # share a query; octet_length reads no content to tell.
 MANY_MESSAGES: Final = """
-SELECT c.id, m.roles, m.contents, m.large OR (c.last_id <= 128) IS NOT TRUE AS large
+SELECT c.id, m.roles, m.contents, m.large OR (c.message_count <= 128) IS NOT TRUE AS large
 FROM {conversations} AS c
 LEFT JOIN LATERAL (
   SELECT
@@ -100,7 +100,7 @@ LEFT JOIN LATERAL (
   FROM (
     SELECT id AS number, role, CASE WHEN octet_length(content) <= 16384 THEN content END AS content
     FROM {messages}
-    WHERE conversation_id = c.id AND c.last_id <= 128
+    WHERE conversation_id = c.id AND c.message_count <= 128
   ) AS o
 ) AS m ON true
 WHERE c.id = ANY($1::text[])
@@ -121,7 +121,8 @@ ORDER BY id
 PAGE_MESSAGES: Final = """
 SELECT id, role, content, to_char(created_at AT TIME ZONE 'UTC', {instant}) AS created
 FROM {messages}
-WHERE conversation_id = $1 AND id > $2
+-- A column that came from an earlier release is an integer, which the parameter need not be.
+WHERE conversation_id = $1 AND id > $2::bigint
 ORDER BY id
 LIMIT $3
 """
@@ -237,7 +238,8 @@ SELECT
   c.relkind::text AS kind,
   obj_description(c.oid, 'pg_class') AS comment,
   array_agg(a.attname::text ORDER BY a.attnum) AS columns,
-  array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) AS types
+  array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) AS types,
+  array_agg(a.attnotnull ORDER BY a.attnum) AS required
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -322,20 +324,23 @@ def quoted(identifier: str) -> str:
 def statements(schema: str) -> Statements:
     """Return the statements for the tables in ``schema``."""
     return Statements(
-        **{item.name: _filled(globals()[item.name.upper()], schema) for item in fields(Statements)}
+        **{item.name: filled(globals()[item.name.upper()], schema) for item in fields(Statements)}
     )
 
 
 def definition(schema: str, *, create_schema: bool) -> list[str]:
     """Return the statements that make the tables, in order, one command each."""
     commands = [CREATE_CONVERSATIONS, CREATE_MESSAGES, CREATE_INDEX, RECORD_VERSION]
-    return [_filled(command, schema) for command in ([CREATE_SCHEMA] if create_schema else []) + commands]
+    return [filled(command, schema) for command in ([CREATE_SCHEMA] if create_schema else []) + commands]
 
 
-def _filled(command: str, schema: str) -> str:
+def filled(command: str, schema: str, **names: str) -> str:
+    """Return a statement with the names of one schema, and further ones, filled in."""
     return command.strip().format(
         schema=quoted(schema),
         conversations=f"{quoted(schema)}.conversations",
         messages=f"{quoted(schema)}.messages",
         instant=INSTANT,
+        message_uids=f"{quoted(schema)}.message_uids",
+        **names,
     )

@@ -22,6 +22,7 @@ from corail.storage.postgresql._database import Access, Database
 from corail.storage.postgresql._group import GroupCommit
 from corail.storage.postgresql._lookups import Lookups
 from corail.storage.postgresql._loops import PerLoop
+from corail.storage.postgresql._older import UPGRADE
 from corail.storage.postgresql._pools import CLOSED
 from corail.storage.postgresql._text import escape, escape_metadata
 from corail.storage.postgresql._types import Pool
@@ -281,6 +282,11 @@ class PostgreSQLStorage(StoragePort):
                 report["warnings"].append(
                     f"default_transaction_isolation is {found['isolation']!r}: concurrent appends to one "
                     "conversation will be repeated often. Use 'read committed' for this role."
+                )
+            if self._database.older:
+                report["warnings"].append(
+                    "The tables were made by an earlier release. They work as they are; "
+                    f"{UPGRADE} --dry-run shows what makes them faster."
                 )
         pool = self._database.pool_use()
         if pool is not None:
