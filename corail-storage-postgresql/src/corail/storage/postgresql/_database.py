@@ -70,6 +70,7 @@ class Access:
 
     connection: Connection
     sql: Statements
+    schema: str
     seconds: float
     warnings: Sequence[str]
     """SQLSTATEs of what the server has warned about during this operation."""
@@ -191,7 +192,13 @@ class Database:
             tables = self._current()
             # Not cut to what is left of the deadline: a statement given 10 ms would end up unknown.
             result = await operation(
-                Access(lease.connection, tables.statements, self.limits.command_timeout, lease.warnings)
+                Access(
+                    lease.connection,
+                    tables.statements,
+                    tables.schema,
+                    self.limits.command_timeout,
+                    lease.warnings,
+                )
             )
             healthy = True
         except StorageError:

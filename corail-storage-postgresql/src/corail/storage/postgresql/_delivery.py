@@ -8,15 +8,24 @@ finds is acknowledged only after another write to the same row has committed.
 from collections.abc import Sequence
 from typing import Final
 
-from corail.storage.errors import AppendOutcomeUnknownError, InvalidInputError, StorageError
+from corail.storage.errors import (
+    AppendOutcomeUnknownError,
+    InvalidInputError,
+    StorageError,
+    StorageSchemaError,
+)
+from corail.storage.postgresql import _numbering
 from corail.storage.postgresql._batch import Turn, arguments, one_message, uid
 from corail.storage.postgresql._database import Access, Database, Retries
 from corail.storage.postgresql._failures import Effect, Failure
+from corail.storage.postgresql._older import UPGRADE
 
 _DUPLICATE: Final = "23505"
 # "canceling wait for synchronous replication": committed here, perhaps not on the standby.
 _WARNING: Final = "01000"
 _COLLISIONS: Final = 3
+# The sequence of older tables, or their integer column, has come to its end.
+OUT_OF_NUMBERS: Final = frozenset({"2200H", "22003"})
 
 
 class Delivery:
@@ -34,6 +43,7 @@ class Delivery:
         self._arguments = one_message(turns[0]) if self._one else arguments(turns)
         self._lock_timeout = lock_timeout
         self._collisions = 0
+        self._made_room = False
         self.uncertain = False
         """Whether some attempt may have stored the batch without our knowing."""
 
@@ -45,12 +55,27 @@ class Delivery:
         failure = await database.attempt(self._insert, retries)
         if failure is None:
             return None
+        if failure.sqlstate in OUT_OF_NUMBERS and not self._made_room:
+            return await self._make_room(database, retries, failure)
         if failure.sqlstate == _DUPLICATE or (self.uncertain and failure.effect is Effect.REFUSED):
             # Citus reports a duplicate as XX000: any refusal of a retry may be one.
             failure = await self._settle(database, retries, failure)
         if failure is not None and failure.effect is Effect.UNKNOWN:
             self.uncertain = True
         return failure
+
+    async def _make_room(self, database: Database, retries: Retries, failure: Failure) -> Failure:
+        """Renumber conversations whose numbers have come to an end; the batch may then be repeated."""
+        self._made_room = True
+
+        async def make_room(access: Access) -> bool:
+            ids = sorted({turn.conversation_id for turn in self._turns})
+            return await _numbering.make_room(access.connection, access.schema, ids, "1s")
+
+        made = await database.attempt(make_room, retries)
+        if made is True:
+            return _repeatable(failure)
+        return _sequence_ended(failure) if made is False else made
 
     async def _settle(self, database: Database, retries: Retries, failure: Failure) -> Failure | None:
         stored = await database.attempt(self._acknowledge, retries)
@@ -133,6 +158,14 @@ def _gave_up_waiting(access: Access) -> Failure | None:
 
 def _repeatable(failure: Failure) -> Failure:
     return Failure(Effect.NONE, failure.error, failure.sqlstate, failure.server_answered)
+
+
+def _sequence_ended(failure: Failure) -> Failure:
+    error = StorageSchemaError(
+        "The sequence that numbers the messages of an earlier release's tables has come to its end. Run "
+        f"{UPGRADE}: its first steps give every conversation numbers of its own. Nothing was stored."
+    )
+    return Failure(Effect.REFUSED, error, failure.sqlstate, failure.server_answered)
 
 
 def _collision(failure: Failure) -> Failure:

@@ -18,7 +18,7 @@ from corail.storage.errors import StorageConfigurationError, StorageError, Stora
 from corail.storage.postgresql import _older, _sql
 from corail.storage.postgresql._locking import lock_key
 from corail.storage.postgresql._sql import Statements
-from corail.storage.postgresql._types import Connection
+from corail.storage.postgresql._types import Connection, DriverConnection
 
 _CONVERSATIONS: Final[Mapping[str, str]] = {
     "id": "text",
@@ -149,6 +149,24 @@ async def prepare(
     ) from lost
 
 
+async def locate(connection: DriverConnection, schema: str | None) -> str:
+    """Return the schema whose tables an upgrade is for.
+
+    Raises ``StorageSchemaError`` when there are none, or they are not ours.
+    """
+    session = await connection.fetchrow(_sql.SESSION)
+    path = [schema] if schema is not None else list(session["schemas"] if session is not None else [])
+    found = await _probe(connection, path)
+    place = schema if schema is not None else _place(found, path)
+    tables = found.get(place or "", {})
+    if place is None or not (_is_older(tables, place) or _accept(tables, place)):
+        raise StorageSchemaError(
+            f"There are no tables to upgrade in schema {place}. Set CORAIL_DB_SCHEMA to where they are; new "
+            "ones are made on first use."
+        )
+    return place
+
+
 def schema_sql(schema: str = "public", *, create_schema: bool = True) -> str:
     """Return the SQL that makes the tables in ``schema``, for a role that has the right to.
 
@@ -173,7 +191,7 @@ def checked_schema(schema: str) -> str:
     return schema
 
 
-async def _probe(connection: Connection, schemas: list[str]) -> dict[str, _Tables]:
+async def _probe(connection: Connection | DriverConnection, schemas: list[str]) -> dict[str, _Tables]:
     found: dict[str, _Tables] = {}
     for row in await connection.fetch(_sql.PROBE, schemas):
         table = _Table(
