@@ -1,0 +1,253 @@
+"""A server that cannot serve: for each reason a bounded, typed error, and recovery once it can again."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from corail.storage.errors import (
+    AppendOutcomeUnknownError,
+    StorageError,
+    StorageTimeoutError,
+    StorageUnavailableError,
+)
+from corail.storage.postgresql import PostgreSQLStorage
+from corail.storage.postgresql.embedded import EmbeddedPostgres
+from tests.postgresql.addresses import password_of, with_parameters, with_user
+from tests.postgresql.fault_proxy import FaultProxy
+from tests.postgresql.observing import Observer, exact
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
+
+pytestmark = pytest.mark.anyio
+
+CONTENT = "the zqsecret text "
+BOUND = 3.0
+"""Seconds until an error, with every timeout at one second."""
+RECOVERY = 1.0
+"""Seconds until the first success, once the reason is gone."""
+ONE_SECOND = {"deadline": 1.0, "command_timeout": 1.0, "acquire_timeout": 1.0, "connect_timeout": 1.0}
+
+
+async def refusals(
+    url: str, calls: dict[str, Callable[[], Awaitable[object]]]
+) -> tuple[dict[str, StorageError], float]:
+    """Make the calls at the same time; return the error of each, and after how many seconds the last came."""
+    started = monotonic()
+    results = await asyncio.gather(*(call() for call in calls.values()), return_exceptions=True)
+    took = monotonic() - started
+    errors: dict[str, StorageError] = {}
+    for name, result in zip(calls, results, strict=True):
+        assert isinstance(result, StorageError), (name, result)
+        errors[name] = result
+        seen = "".join(traceback.format_exception(result))
+        assert "zqsecret" not in seen
+        assert password_of(url) not in seen
+    return errors, took
+
+
+async def seconds(call: Callable[[], Awaitable[object]]) -> float:
+    """Return how long a call takes."""
+    started = monotonic()
+    await call()
+    return monotonic() - started
+
+
+@pytest.mark.faults(
+    area="faults",
+    done="the network swallows every byte, all timeouts 1 s",
+    expected="every call ends with a typed error within 3 s, works again within 1 s of healing",
+)
+async def test_a_black_hole(
+    open_storage: Callable[..., PostgreSQLStorage],
+    proxy: FaultProxy,
+    observer: Observer,
+    measured: Callable[[str], None],
+) -> None:
+    storage = open_storage(proxy.url, **ONE_SECOND)
+    await storage.append_message("c", "user", "before")
+    proxy.black_hole()
+    errors, took = await refusals(
+        proxy.url,
+        {
+            "append": lambda: storage.append_message("c", "user", CONTENT),
+            "read": lambda: storage.get_messages("c"),
+            "list": storage.list_conversations,
+        },
+    )
+    assert isinstance(errors["read"], StorageUnavailableError)
+    assert isinstance(errors["list"], StorageUnavailableError)
+    await proxy.heal()
+    healed = await seconds(lambda: storage.append_message("c", "user", "after"))
+    contents = [row["content"] for row in await storage.get_messages("c")]
+    measured(f"errors after {took:.1f} s, {healed:.2f} s to the first success after healing")
+    assert (contents[0], contents[-1]) == ("before", "after")
+    assert took < BOUND
+    assert healed < RECOVERY
+    assert await exact(observer)
+
+
+@pytest.mark.faults(
+    area="faults",
+    done="the role has a connection limit of 3 and the pool a size of 10; 64 appends and 64 reads at once",
+    expected="0 failures: what cannot connect waits for what is connected",
+)
+async def test_a_pool_larger_than_the_server_allows(
+    open_storage: Callable[..., PostgreSQLStorage],
+    observer: Observer,
+    url: str,
+    role: str,
+    schema: str,
+    measured: Callable[[str], None],
+) -> None:
+    await open_storage().create_conversation("c0")
+    await observer.execute(f"ALTER ROLE {role} CONNECTION LIMIT 3")
+    await observer.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+    await observer.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}")
+    storage = open_storage(with_user(url, role, role), pool_size=10)
+    results = await asyncio.gather(
+        *(storage.append_message(f"c{n}", "user", str(n)) for n in range(64)),
+        *(storage.get_messages(f"c{n}") for n in range(64)),
+        return_exceptions=True,
+    )
+    failed = [result for result in results if isinstance(result, BaseException)]
+    measured(f"{len(failed)} of {len(results)} calls failed")
+    assert not failed
+    assert await observer.fetchval("SELECT count(*) FROM messages") == 64
+    assert await exact(observer)
+
+
+@pytest.mark.faults(
+    area="faults",
+    done="transaction_timeout of 200 ms ends the wait for a row that somebody holds, beside 8 others",
+    expected="the held conversation: typed error within 3 s; 0 of the neighbours' appends fail",
+)
+async def test_a_transaction_timeout_of_the_role(
+    open_storage: Callable[..., PostgreSQLStorage],
+    observer: Observer,
+    url: str,
+    measured: Callable[[str], None],
+) -> None:
+    if await observer.fetchval("SELECT current_setting('transaction_timeout', true)") is None:
+        pytest.skip("transaction_timeout is new in PostgreSQL 17")
+    storage = open_storage(with_parameters(url, transaction_timeout="200"), **ONE_SECOND)
+    await storage.create_conversation("held")
+    async with observer.transaction():
+        await observer.execute("SELECT FROM conversations WHERE id = 'held' FOR UPDATE")
+        held = asyncio.create_task(
+            refusals(url, {"held": lambda: storage.append_message("held", "user", CONTENT)})
+        )
+        neighbours = await asyncio.gather(
+            *(storage.append_message(f"free{n}", "user", str(n)) for n in range(8)), return_exceptions=True
+        )
+        errors, took = await held
+    failed = [result for result in neighbours if result is not None]
+    measured(f"{len(failed)} neighbours failed, {type(errors['held']).__name__} after {took:.1f} s")
+    assert not failed
+    # The server ends the connection with the transaction, which asyncpg reports as a lost one.
+    assert isinstance(errors["held"], StorageTimeoutError | AppendOutcomeUnknownError)
+    assert took < BOUND
+    await storage.append_message("held", "user", "after")
+    assert [row["content"] for row in await storage.get_messages("held")] == ["after"]
+    assert await exact(observer)
+
+
+@pytest.fixture
+async def small_disk(
+    postgres_server: "PostgresServer", embedded_server: EmbeddedPostgres, observer: Observer, schema: str
+) -> AsyncIterator[Path]:
+    """A file system of 8 MB that holds a tablespace of this test's; its mount point."""
+    place = embedded_server.data_dir / f"disk_{schema}"
+    place.mkdir()
+    mounted = os.geteuid() == 0 and (
+        subprocess.run(  # noqa: ASYNC221 - a moment, before the test begins
+            ["mount", "-t", "tmpfs", "-o", "size=8m", "corail-test", str(place)],  # noqa: S607
+            check=False,
+            capture_output=True,
+        ).returncode
+        == 0
+    )
+    if not mounted:
+        place.rmdir()
+        pytest.skip("a full disk needs a file system of its own, and mounting one needs root")
+    owner = (embedded_server.data_dir / "pgdata").stat()
+    os.chown(place, owner.st_uid, owner.st_gid)
+    folder = place / "tablespace"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, owner.st_uid, owner.st_gid)
+    await observer.execute(f"CREATE TABLESPACE {schema} LOCATION '{folder}'")
+    yield place
+    connection = await asyncpg.connect(postgres_server.url)
+    try:
+        await observer.execute(f"DROP SCHEMA {schema} CASCADE")
+        # A dropped table's empty files stay until the next checkpoint.
+        await connection.execute("CHECKPOINT")
+        await connection.execute(f"DROP TABLESPACE {schema}")
+    finally:
+        await connection.close()
+        subprocess.run(["umount", "-l", str(place)], check=True)  # noqa: ASYNC221, S607
+        shutil.rmtree(place)
+
+
+@pytest.mark.faults(
+    area="faults",
+    done="the disk under the messages is full (tmpfs of 8 MB, 53100), all timeouts 1 s",
+    expected="refused appends: StorageUnavailableError within 3 s, not stored; reads work; healed within 1 s",
+)
+async def test_a_full_disk(
+    open_storage: Callable[..., PostgreSQLStorage],
+    observer: Observer,
+    url: str,
+    schema: str,
+    small_disk: Path,
+    measured: Callable[[str], None],
+) -> None:
+    storage = open_storage(url, **ONE_SECOND)
+    await storage.append_message("c", "user", "before")
+    await observer.execute(f"ALTER TABLE messages SET TABLESPACE {schema}")
+    filler = small_disk / "filler"
+    try:
+        with filler.open("wb", buffering=0) as file:
+            while file.write(b"\0" * 4096):
+                pass
+    except OSError:
+        pass
+    acknowledged = ["before"]
+    error: StorageError | None = None
+    while error is None and len(acknowledged) < 100:
+        content = f"{CONTENT}{len(acknowledged)} {os.urandom(8192).hex()}"
+        try:
+            await storage.append_message("c", "user", content)
+            acknowledged.append(content)
+        except StorageError as refused:
+            error = refused
+    assert error is not None
+    assert "53100" in str(error)
+    large = [{"role": "user", "content": CONTENT + os.urandom(8192).hex()}]
+    errors, took = await refusals(
+        url,
+        {
+            "large": lambda: storage.append_messages("c", large),
+            "keyed": lambda: storage.append_messages("d", large, idempotency_key="k"),
+        },
+    )
+    for told in (error, *errors.values()):
+        assert type(told) is StorageUnavailableError
+    assert [row["content"] for row in await storage.get_messages("c")] == acknowledged
+    filler.unlink()
+    healed = await seconds(lambda: storage.append_messages("d", large, idempotency_key="k"))
+    assert [row["content"] for row in await storage.get_messages("c")] == acknowledged
+    assert await storage.get_messages("d") == large
+    measured(f"53100 after {took:.2f} s, {healed:.2f} s to the first success after healing")
+    assert took < BOUND
+    assert healed < RECOVERY
+    assert await exact(observer)
