@@ -290,6 +290,25 @@ async def test_closing_fails_what_cannot_be_stored_in_time(
     assert all(isinstance(result, StorageClosedError | AppendOutcomeUnknownError) for result in results)
 
 
+async def test_closing_lets_nobody_wait_for_room(
+    database_url: str,
+    observer: "asyncpg.Connection[asyncpg.Record]",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_group, "MAX_HELD_TURNS", 2)
+    storage = PostgreSQLStorage(database_url, close_timeout=0.2, deadline=PATIENCE)
+    await storage.create_conversation("locked")
+    async with Locked(observer, "locked"):
+        tasks = [asyncio.create_task(storage.append_message("locked", "user", str(n))) for n in range(9)]
+        await blocked_writers(observer, 1)
+        async with asyncio.timeout(PATIENCE / 4):
+            await storage.aclose()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+    # Two had room and may have been sent; the others certainly were not.
+    assert all(isinstance(result, StorageClosedError | AppendOutcomeUnknownError) for result in results)
+    assert [type(result) for result in results[2:]] == [StorageClosedError] * 7
+
+
 async def test_one_failed_batch_does_not_stop_later_appends(
     storage: PostgreSQLStorage, observer: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:

@@ -89,6 +89,9 @@ class GroupCommit:
         deadline = monotonic() + self._database.limits.deadline
         if not self._closing:
             await self._admission.enter(turn.size, deadline)
+            if self._closing:
+                # Closed while this waited for room: the next one in the line is to hear of it as well.
+                self._admission.leave(turn.size)
         if self._closing:
             raise StorageClosedError(CLOSED)
         pending = _Pending(turn, asyncio.get_running_loop().create_future(), deadline)
