@@ -23,7 +23,7 @@ from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql.embedded import EmbeddedPostgres
 from tests.postgresql.addresses import password_of, with_parameters, with_user
 from tests.postgresql.fault_proxy import FaultProxy
-from tests.postgresql.observing import Observer, exact
+from tests.postgresql.observing import Observer, eventually, exact
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
@@ -251,3 +251,50 @@ async def test_a_full_disk(
     assert took < BOUND
     assert healed < RECOVERY
     assert await exact(observer)
+
+
+@pytest.mark.faults(
+    area="faults",
+    done="3 x restart of the server (57P01, 57P03) under 8 writers",
+    expected="0 appends fail, 0 lost, 0 doubled, counters equal to rows",
+)
+async def test_restarts_under_writers(
+    open_storage: Callable[..., PostgreSQLStorage],
+    embedded_server: EmbeddedPostgres,
+    measured: Callable[[str], None],
+) -> None:
+    storage = open_storage(deadline=30)
+    await storage.create_conversation("c0")
+    acknowledged: list[str] = []
+    writing = True
+
+    async def write(writer: int) -> None:
+        number = 0
+        while writing:
+            await storage.append_message(f"c{writer % 3}", "user", f"{writer}/{number}")
+            acknowledged.append(f"{writer}/{number}")
+            number += 1
+
+    async def restart() -> None:
+        nonlocal writing
+        for round_ in range(4):
+            wanted = len(acknowledged) + 200
+
+            async def more(wanted: int = wanted) -> bool:
+                return len(acknowledged) >= wanted
+
+            assert await eventually(more)
+            if round_ < 3:
+                await asyncio.to_thread(embedded_server.restart)
+        writing = False
+
+    await asyncio.gather(*(write(writer) for writer in range(8)), restart())
+    stored: list[str] = []
+    counted = {row["id"]: row["message_count"] for row in await storage.list_conversations()}
+    for conversation in range(3):
+        contents = [row["content"] for row in await storage.get_messages(f"c{conversation}")]
+        assert counted[f"c{conversation}"] == len(contents)
+        stored += contents
+    lost, doubled = len(set(acknowledged) - set(stored)), len(stored) - len(set(stored))
+    measured(f"{lost} lost, {doubled} doubled of {len(acknowledged)} acknowledged, 0 failed")
+    assert sorted(stored) == sorted(acknowledged)
