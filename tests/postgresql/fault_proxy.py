@@ -104,6 +104,12 @@ class FaultProxy:
         """Let nothing through any more; connections stay and are accepted, bytes vanish for the time."""
         self._open.clear()
 
+    def forget(self) -> None:
+        """Let nothing through any more on the connections there are, for good; new ones work."""
+        self._open.clear()
+        self._open = asyncio.Event()
+        self._open.set()
+
     async def heal(self) -> None:
         """Let everything through again."""
         self._open.set()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
-from corail.storage.errors import StorageClosedError
+from corail.storage.errors import StorageClosedError, StorageUnavailableError
 from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql._coalesce import FLIGHTS, Coalescer
 
@@ -25,12 +25,13 @@ class Library:
         self.broken = False
         self.quick: set[str] = set()
 
-    async def one(self, key: str) -> str:
+    async def one(self, key: str, within: float = 0) -> str:
+        assert within <= PATIENCE
         self.asked.append(key)
         if key not in self.quick:
             await self.open.wait()
         if self.broken:
-            raise ConnectionError(key)
+            raise StorageUnavailableError(key)
         return key.upper()
 
     async def many(self, keys: Sequence[str]) -> Mapping[str, str]:
@@ -38,12 +39,12 @@ class Library:
         if not self.quick.issuperset(keys):
             await self.open.wait()
         if self.broken:
-            raise ConnectionError(",".join(keys))
+            raise StorageUnavailableError(",".join(keys))
         return {key: key.upper() for key in keys if key not in self.left_out}
 
 
-def coalescer(library: Library) -> Coalescer[str]:
-    return Coalescer(library.one, library.many)
+def coalescer(library: Library, deadline: float = PATIENCE) -> Coalescer[str]:
+    return Coalescer(library.one, library.many, deadline=deadline)
 
 
 async def started(*tasks: "asyncio.Task[str]") -> None:
@@ -105,6 +106,19 @@ async def test_a_failed_shared_query_gives_every_caller_an_error_of_its_own() ->
     errors = await asyncio.gather(*tasks, return_exceptions=True)
     assert [str(error) for error in errors] == list("abcde")
     assert len({id(error) for error in errors}) == 5
+
+
+async def test_a_shared_query_that_took_the_whole_deadline_is_not_followed_by_another() -> None:
+    library = Library()
+    # Nobody's deadline is longer ago than one that has always passed.
+    tasks = tasks_for(coalescer(library, deadline=0), "abcd")
+    await started(*tasks)
+    library.broken = True
+    library.open.set()
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(error) for error in errors] == ["a", "b", "c,d", "c,d"]
+    assert library.asked == ["a", "b", ("c", "d")]
+    assert len({id(error) for error in errors}) == 4
 
 
 async def test_long_reads_do_not_hold_up_the_others() -> None:

@@ -6,7 +6,10 @@ same event loop wait and are asked together. Knows no SQL.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
 from typing import Final, Generic, TypeVar
+
+from corail.storage.errors import StorageError
 
 R = TypeVar("R")
 
@@ -22,20 +25,24 @@ class Coalescer(Generic[R]):
     """Look-ups by key for one event loop.
 
     Args:
-        one: looks one key up.
+        one: looks one key up within so many seconds.
         many: looks several up; keys it leaves out are asked alone, being too large to share a query.
+        deadline: seconds for one look-up, however it travels.
 
     """
 
     def __init__(
         self,
-        one: Callable[[str], Awaitable[R]],
+        one: Callable[[str, float], Awaitable[R]],
         many: Callable[[Sequence[str]], Awaitable[Mapping[str, R]]],
+        *,
+        deadline: float,
     ) -> None:
         self._one = one
         self._many = many
+        self._deadline = deadline
         self.flights = 0
-        self._waiting: dict[str, list[asyncio.Future[R | None]]] = {}
+        self._waiting: dict[str, list[asyncio.Future[R | _Failed | None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> R:
@@ -45,11 +52,20 @@ class Coalescer(Generic[R]):
         """
         if self.flights < FLIGHTS:
             with _Flight(self):
-                return await self._one(key)
-        waiter: asyncio.Future[R | None] = asyncio.get_running_loop().create_future()
+                return await self._one(key, self._deadline)
+        end = monotonic() + self._deadline
+        waiter: asyncio.Future[R | _Failed | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(key, []).append(waiter)
         found = await waiter
-        return await self._one(key) if found is None else found
+        if found is None:
+            return await self._one(key, self._deadline)
+        if not isinstance(found, _Failed):
+            return found
+        # Only in what is left: a shared query that tried until its deadline has used up everybody's.
+        left = end - monotonic()
+        if left <= 0 and isinstance(found.error, StorageError):
+            raise _own(found.error)
+        return await self._one(key, left)
 
     def landed(self) -> None:
         """Ask what has come in, now that a query is back."""
@@ -61,20 +77,30 @@ class Coalescer(Generic[R]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _ask(self, batch: Mapping[str, Sequence["asyncio.Future[R | None]"]]) -> None:
+    async def _ask(self, batch: Mapping[str, Sequence["asyncio.Future[R | _Failed | None]"]]) -> None:
         answers: Mapping[str, R] = {}
+        failed: _Failed | None = None
         wanted = [key for key, waiters in batch.items() if not all(waiter.done() for waiter in waiters)]
         try:
             with _Flight(self):
                 if wanted:
                     answers = await self._many(wanted)
-        except Exception:  # noqa: BLE001 - every caller then asks alone and gets an error of its own
-            answers = {}
+        except Exception as error:  # noqa: BLE001 - every caller gets an error of its own
+            failed = _Failed(error)
         finally:
             for key, waiters in batch.items():
                 for waiter in waiters:
                     if not waiter.done():
-                        waiter.set_result(answers.get(key))
+                        waiter.set_result(failed or answers.get(key))
+
+
+class _Failed:
+    """The failure of a shared query."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class _Flight:
@@ -100,3 +126,10 @@ class _Flight:
         self._timer = None
         self._coalescer.flights -= 1
         self._coalescer.landed()
+
+
+def _own(error: StorageError) -> StorageError:
+    # Shared, each raising would lengthen everybody's traceback.
+    own = type(error)(*error.args)
+    own.__cause__ = error.__cause__
+    return own

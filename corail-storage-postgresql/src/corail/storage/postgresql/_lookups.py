@@ -21,14 +21,17 @@ class Lookups:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.messages: Coalescer[Sequence[Message]] = Coalescer(self._messages, self._many_messages)
-        self.existence: Coalescer[bool] = Coalescer(self._exists, self._many_exist)
+        deadline = database.limits.deadline
+        self.messages: Coalescer[Sequence[Message]] = Coalescer(
+            self._messages, self._many_messages, deadline=deadline
+        )
+        self.existence: Coalescer[bool] = Coalescer(self._exists, self._many_exist, deadline=deadline)
 
-    async def _messages(self, conversation_id: str) -> Sequence[Message]:
+    async def _messages(self, conversation_id: str, within: float) -> Sequence[Message]:
         async def fetch(access: Access) -> Sequence[Record]:
             return await access.connection.fetch(access.sql.messages, conversation_id, timeout=access.seconds)
 
-        return await self._database.run(fetch)
+        return await self._database.run(fetch, within=within)
 
     async def _many_messages(self, conversation_ids: Sequence[str]) -> Mapping[str, Sequence[Message]]:
         async def fetch(access: Access) -> Sequence[Record]:
@@ -45,14 +48,14 @@ class Lookups:
                 found[conversation_id] = list(zip(roles, contents, strict=True))
         return found
 
-    async def _exists(self, conversation_id: str) -> bool:
+    async def _exists(self, conversation_id: str, within: float) -> bool:
         async def exists(access: Access) -> bool:
             answer = await access.connection.fetchval(
                 access.sql.exists, conversation_id, timeout=access.seconds
             )
             return bool(answer)
 
-        return await self._database.run(exists)
+        return await self._database.run(exists, within=within)
 
     async def _many_exist(self, conversation_ids: Sequence[str]) -> Mapping[str, bool]:
         async def fetch(access: Access) -> Sequence[Record]:
