@@ -41,8 +41,8 @@ T = TypeVar("T")
 _LOGGER: Final = logging.getLogger("corail.storage.postgresql")
 
 _FIRST_PAUSE: Final = 0.02
-# Whoever waits for a failover notices a promotion within a second.
-_LONGEST_PAUSE: Final = 0.8
+# How long a server can be back, or a standby promoted, before the appends that wait for it notice.
+_LONGEST_PAUSE: Final = 0.5
 _IDLE_SECONDS: Final = 300.0
 # asyncpg takes 0 for "no limit", so what is left of a deadline never gets there.
 _SHORTEST: Final = 0.01
