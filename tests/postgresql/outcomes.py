@@ -22,7 +22,7 @@ SECRET: Final = "zqsecret"  # noqa: S105 - of no account
 TURN: Final = 3
 """Messages in a turn."""
 CONVERSATIONS: Final = 4
-QUICK: Final = {"connect_timeout": 1.0, "command_timeout": 1.0, "acquire_timeout": 1.0, "deadline": 2.0}
+QUICK: Final = {"connect_timeout": 1.0, "command_timeout": 1.0, "acquire_timeout": 1.0, "deadline": 1.5}
 """Options of a storage whose calls end within ``BOUND``."""
 BOUND: Final = 3.0
 """Seconds until a call has to have ended, with its data or with an error."""
@@ -63,8 +63,8 @@ class Ledger:
         self.longest = 0.0
         """Seconds that the slowest call took."""
 
-    async def append(self, conversation: int = 0) -> None:
-        """Append one turn and note what became of it."""
+    async def append(self, conversation: int = 0) -> str:
+        """Append one turn, note what became of it, and return its name."""
         self._turns += 1
         name = f"{SECRET} {self._turns}"
         messages = [
@@ -78,6 +78,7 @@ class Ledger:
             self.refused.append(name)
         else:
             self.acknowledged.append(name)
+        return name
 
     async def read(self, conversation: int = 0) -> bool:
         """Read a conversation; return whether it could be read."""
@@ -96,13 +97,11 @@ class Ledger:
 
     async def recover(self) -> float:
         """Append and read at once after healing; return the seconds it took, failing if it did not work."""
-        before = len(self.acknowledged)
         started = monotonic()
-        await self.append()
-        assert await self.read(), self.errors[-1]
-        took = monotonic() - started
-        assert len(self.acknowledged) == before + 1, self.errors[-1]
-        return took
+        own = await self.append()
+        assert own in self.acknowledged, (own in self.unknown, monotonic() - started, self.errors[-1])
+        assert await self.read(), (monotonic() - started, self.errors[-1])
+        return monotonic() - started
 
     async def account(self, observer: Observer) -> Account:
         """Compare what is stored with what was told, and the counters with the rows."""
