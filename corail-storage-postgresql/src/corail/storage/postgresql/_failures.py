@@ -241,8 +241,16 @@ def _final(state: str, where: str) -> StorageError:
             "release at work? They are looked at again on the next call."
         )
         return StorageSchemaError(text)
+    if state == "53100":
+        text = (
+            f"The disk of {where} is full (53100). Nothing was changed. Free or add space there, then repeat."
+        )
+        return StorageUnavailableError(text)
     if state.startswith("53"):
-        text = f"{where} is out of resources ({state}: disk, memory or connections). Nothing was changed."
+        text = (
+            f"{where} is out of memory or at another limit of its own ({state}). Nothing was changed. Lower "
+            "the load on it or raise its limits, then repeat."
+        )
         return StorageUnavailableError(text)
     if state.startswith(_REPEATS_DATA):
         return InvalidInputError(f"{where} refused the data ({state}). Nothing was stored.")
