@@ -50,32 +50,6 @@ async def test_neighbours_of_a_held_row(
     assert await exact(observer)
 
 
-@pytest.mark.faults(
-    area="faults",
-    done="idle_session_timeout of 50 ms: the server closes every connection between two uses, 20 times",
-    expected="0 of 40 calls fail",
-)
-async def test_a_server_that_closes_idle_connections(
-    open_storage: Callable[..., PostgreSQLStorage],
-    observer: Observer,
-    url: str,
-    application_name: str,
-    measured: Callable[[str], None],
-) -> None:
-    storage = open_storage(with_parameters(url, idle_session_timeout="50"))
-
-    async def none_left() -> bool:
-        return await connections(observer, application_name) == 0
-
-    for number in range(20):
-        await storage.append_message("c", "user", str(number))
-        assert await eventually(none_left)
-        assert len(await storage.get_messages("c")) == number + 1
-        assert await eventually(none_left)
-    measured("0 of 40 calls failed")
-    assert await exact(observer)
-
-
 WRITER = """
 import asyncio, sys
 from corail.storage.postgresql import PostgreSQLStorage

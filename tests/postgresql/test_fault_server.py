@@ -1,40 +1,27 @@
 """A server that cannot serve: for each reason a bounded, typed error, and recovery once it can again."""
 
 import asyncio
-import os
-import shutil
-import subprocess
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
 
 from corail.storage.errors import (
     AppendOutcomeUnknownError,
     StorageError,
     StorageTimeoutError,
-    StorageUnavailableError,
 )
 from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql.embedded import EmbeddedPostgres
 from tests.postgresql.addresses import password_of, with_parameters, with_user
-from tests.postgresql.fault_proxy import FaultProxy
 from tests.postgresql.observing import Observer, eventually, exact
-
-if TYPE_CHECKING:
-    from tests.conftest import PostgresServer
 
 pytestmark = pytest.mark.anyio
 
 CONTENT = "the zqsecret text "
 BOUND = 3.0
 """Seconds until an error, with every timeout at one second."""
-RECOVERY = 1.0
-"""Seconds until the first success, once the reason is gone."""
 ONE_SECOND = {"deadline": 1.0, "command_timeout": 1.0, "acquire_timeout": 1.0, "connect_timeout": 1.0}
 
 
@@ -53,47 +40,6 @@ async def refusals(
         assert "zqsecret" not in seen
         assert password_of(url) not in seen
     return errors, took
-
-
-async def seconds(call: Callable[[], Awaitable[object]]) -> float:
-    """Return how long a call takes."""
-    started = monotonic()
-    await call()
-    return monotonic() - started
-
-
-@pytest.mark.faults(
-    area="faults",
-    done="the network swallows every byte, all timeouts 1 s",
-    expected="every call ends with a typed error within 3 s, works again within 1 s of healing",
-)
-async def test_a_black_hole(
-    open_storage: Callable[..., PostgreSQLStorage],
-    proxy: FaultProxy,
-    observer: Observer,
-    measured: Callable[[str], None],
-) -> None:
-    storage = open_storage(proxy.url, **ONE_SECOND)
-    await storage.append_message("c", "user", "before")
-    proxy.black_hole()
-    errors, took = await refusals(
-        proxy.url,
-        {
-            "append": lambda: storage.append_message("c", "user", CONTENT),
-            "read": lambda: storage.get_messages("c"),
-            "list": storage.list_conversations,
-        },
-    )
-    assert isinstance(errors["read"], StorageUnavailableError)
-    assert isinstance(errors["list"], StorageUnavailableError)
-    await proxy.heal()
-    healed = await seconds(lambda: storage.append_message("c", "user", "after"))
-    contents = [row["content"] for row in await storage.get_messages("c")]
-    measured(f"errors after {took:.1f} s, {healed:.2f} s to the first success after healing")
-    assert (contents[0], contents[-1]) == ("before", "after")
-    assert took < BOUND
-    assert healed < RECOVERY
-    assert await exact(observer)
 
 
 @pytest.mark.faults(
@@ -158,98 +104,6 @@ async def test_a_transaction_timeout_of_the_role(
     assert took < BOUND
     await storage.append_message("held", "user", "after")
     assert [row["content"] for row in await storage.get_messages("held")] == ["after"]
-    assert await exact(observer)
-
-
-@pytest.fixture
-async def small_disk(
-    postgres_server: "PostgresServer", embedded_server: EmbeddedPostgres, observer: Observer, schema: str
-) -> AsyncIterator[Path]:
-    """A file system of 8 MB that holds a tablespace of this test's; its mount point."""
-    place = embedded_server.data_dir / f"disk_{schema}"
-    place.mkdir()
-    mounted = os.geteuid() == 0 and (
-        subprocess.run(  # noqa: ASYNC221 - a moment, before the test begins
-            ["mount", "-t", "tmpfs", "-o", "size=8m", "corail-test", str(place)],  # noqa: S607
-            check=False,
-            capture_output=True,
-        ).returncode
-        == 0
-    )
-    if not mounted:
-        place.rmdir()
-        pytest.skip("a full disk needs a file system of its own, and mounting one needs root")
-    owner = (embedded_server.data_dir / "pgdata").stat()
-    os.chown(place, owner.st_uid, owner.st_gid)
-    folder = place / "tablespace"
-    folder.mkdir(mode=0o700)
-    os.chown(folder, owner.st_uid, owner.st_gid)
-    await observer.execute(f"CREATE TABLESPACE {schema} LOCATION '{folder}'")
-    yield place
-    connection = await asyncpg.connect(postgres_server.url)
-    try:
-        await observer.execute(f"DROP SCHEMA {schema} CASCADE")
-        # A dropped table's empty files stay until the next checkpoint.
-        await connection.execute("CHECKPOINT")
-        await connection.execute(f"DROP TABLESPACE {schema}")
-    finally:
-        await connection.close()
-        subprocess.run(["umount", "-l", str(place)], check=True)  # noqa: ASYNC221, S607
-        shutil.rmtree(place)
-
-
-@pytest.mark.faults(
-    area="faults",
-    done="the disk under the messages is full (tmpfs of 8 MB, 53100), all timeouts 1 s",
-    expected="refused appends: StorageUnavailableError within 3 s, not stored; reads work; healed within 1 s",
-)
-async def test_a_full_disk(
-    open_storage: Callable[..., PostgreSQLStorage],
-    observer: Observer,
-    url: str,
-    schema: str,
-    small_disk: Path,
-    measured: Callable[[str], None],
-) -> None:
-    storage = open_storage(url, **ONE_SECOND)
-    await storage.append_message("c", "user", "before")
-    await observer.execute(f"ALTER TABLE messages SET TABLESPACE {schema}")
-    filler = small_disk / "filler"
-    try:
-        with filler.open("wb", buffering=0) as file:
-            while file.write(b"\0" * 4096):
-                pass
-    except OSError:
-        pass
-    acknowledged = ["before"]
-    error: StorageError | None = None
-    while error is None and len(acknowledged) < 100:
-        content = f"{CONTENT}{len(acknowledged)} {os.urandom(8192).hex()}"
-        try:
-            await storage.append_message("c", "user", content)
-            acknowledged.append(content)
-        except StorageError as refused:
-            error = refused
-    assert error is not None
-    assert "53100" in str(error)
-    large = [{"role": "user", "content": CONTENT + os.urandom(8192).hex()}]
-    errors, took = await refusals(
-        url,
-        {
-            "large": lambda: storage.append_messages("c", large),
-            "keyed": lambda: storage.append_messages("d", large, idempotency_key="k"),
-        },
-    )
-    for told in (error, *errors.values()):
-        assert type(told) is StorageUnavailableError
-    assert [row["content"] for row in await storage.get_messages("c")] == acknowledged
-    filler.unlink()
-    healed = await seconds(lambda: storage.append_messages("d", large, idempotency_key="k"))
-    assert [row["content"] for row in await storage.get_messages("c")] == acknowledged
-    assert await storage.get_messages("d") == large
-    measured(f"53100 after {took:.2f} s, {healed:.2f} s to the first success after healing")
-    assert took < BOUND
-    assert healed < RECOVERY
     assert await exact(observer)
 
 
