@@ -75,6 +75,12 @@ def test_a_table_survives_what_markdown_gives_a_meaning() -> None:
     ]
 
 
+def test_the_rows_of_the_readme_are_tests() -> None:
+    sources = "".join(path.read_text("utf-8") for path in (table.ROOT / "tests").rglob("test_*.py"))
+    for name in table.HEADLINES:
+        assert f"def {name}(" in sources, name
+
+
 def test_only_the_part_between_the_marks_is_exchanged() -> None:
     text = f"before\n\n{table.BEGIN}\n\nold\n\n{table.END}\n\nafter\n"
     once = table.replaced(text, "new")
