@@ -47,13 +47,15 @@ class Ledger:
         storage: what to call.
         secrets: what no error may hold, beside the content of messages.
         filler: added to every message, to make it longer.
+        writer: tells the turns of several ledgers on one schema apart.
 
     """
 
-    def __init__(self, storage: StoragePort, *secrets: str, filler: str = "") -> None:
+    def __init__(self, storage: StoragePort, *secrets: str, filler: str = "", writer: str = "w") -> None:
         self._storage = storage
         self._secrets = (SECRET, *secrets)
         self._filler = filler
+        self._prefix = f"{SECRET} {writer} "
         self._turns = 0
         self.acknowledged: list[str] = []
         self.refused: list[str] = []
@@ -66,7 +68,7 @@ class Ledger:
     async def append(self, conversation: int = 0) -> str:
         """Append one turn, note what became of it, and return its name."""
         self._turns += 1
-        name = f"{SECRET} {self._turns}"
+        name = f"{self._prefix}{self._turns}"
         messages = [
             {"role": "user", "content": f"{name}.{part} {self._filler}".rstrip()} for part in range(TURN)
         ]
@@ -109,7 +111,8 @@ class Ledger:
         parts: Counter[str] = Counter()
         doubled = 0
         for number in range(CONVERSATIONS):
-            contents = [message["content"] for message in await self._storage.get_messages(f"c{number}")]
+            messages = await self._storage.get_messages(f"c{number}")
+            contents = [text for item in messages if (text := item["content"]).startswith(self._prefix)]
             doubled += len(contents) - len(set(contents))
             parts.update(content.partition(".")[0] for content in set(contents))
         return Account(
