@@ -95,7 +95,7 @@ def from_connecting(error: BaseException, where: str, settings: Sequence[str] = 
         )
         return _failure(none, StorageUnavailableError(text), error)
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-        text = f"The connection to {where} failed while it was being made."
+        text = f"The connection to {where} broke while it was being made. Is there a PostgreSQL server?"
         return _failure(none, StorageUnavailableError(text), error)
     raise error
 
@@ -125,7 +125,7 @@ def from_statement(error: BaseException, where: str) -> Failure:
         return _failure(Effect.UNKNOWN, StorageTimeoutError(text), error)
     # InternalClientError is how asyncpg now and then reports a connection lost in mid-protocol.
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
-        text = f"The connection to {where} was lost."
+        text = f"The connection to {where} was lost. Did the server restart, or the network fail?"
         return _failure(Effect.UNKNOWN, StorageUnavailableError(text), error)
     raise error
 
@@ -181,7 +181,10 @@ def _connect_refused(error: BaseException, state: str, where: str, settings: Seq
         )
         return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
     else:
-        text = f"{where} is not accepting connections ({state}): it is starting, stopping or recovering."
+        text = (
+            f"{where} is not accepting connections ({state}): it is starting, stopping or recovering. Try "
+            "again in a moment; if it stays so, its log says why."
+        )
         return _failure(Effect.NONE, StorageUnavailableError(text), error, state, answered=True)
     return _failure(Effect.REFUSED, StorageConfigurationError(text), error, state, answered=True)
 
@@ -207,7 +210,7 @@ def _tellable(error: asyncpg.PostgresError, state: str) -> BaseException | None:
 
 def _statement_refused(cause: BaseException | None, state: str, where: str) -> Failure:
     if state.startswith(_SEVERED) and state not in NOT_PREPARED:
-        text = f"The connection to {where} was lost ({state})."
+        text = f"The connection to {where} was lost ({state}). Was the server, or this session, stopped?"
         return _failure(Effect.UNKNOWN, StorageUnavailableError(text), cause, state)
     if state == "25006":
         text = (
@@ -226,7 +229,8 @@ def _statement_refused(cause: BaseException | None, state: str, where: str) -> F
 def _final(state: str, where: str) -> StorageError:
     if state == "57014":
         text = (
-            f"{where} cancelled the statement (statement_timeout, or an administrator). Nothing was changed."
+            f"{where} cancelled the statement (statement_timeout, or an administrator). Nothing was changed. "
+            "Is it overloaded, or a table locked? Otherwise raise statement_timeout for this user."
         )
         return StorageTimeoutError(text)
     if state == "42501":
@@ -253,8 +257,11 @@ def _final(state: str, where: str) -> StorageError:
         )
         return StorageUnavailableError(text)
     if state.startswith(_REPEATS_DATA):
-        return InvalidInputError(f"{where} refused the data ({state}). Nothing was stored.")
-    return StorageError(f"{where} refused the statement ({state}). Nothing was changed.")
+        return InvalidInputError(
+            f"{where} refused the data ({state}). Nothing was stored. A constraint, trigger or index that "
+            "somebody added may be the reason; the server's log says which."
+        )
+    return StorageError(f"{where} refused the statement ({state}). Nothing was changed. Its log says why.")
 
 
 def _network_reason(error: OSError) -> str:
