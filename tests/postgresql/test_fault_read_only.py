@@ -10,7 +10,7 @@ from corail.storage.errors import StorageUnavailableError
 from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql.embedded import EmbeddedPostgres, EmbeddedStandby
 from tests.postgresql.addresses import password_of, with_parameters
-from tests.postgresql.observing import eventually
+from tests.postgresql.observing import Observer, connections, eventually
 from tests.postgresql.outcomes import BOUND, CONVERSATIONS, QUICK, RECOVERY, Account, Ledger
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +78,38 @@ async def test_a_server_that_becomes_read_only(
     assert (report["ok"], report["writable"], report["role"]) == (False, False, "primary")
     account = await ledger.account(observer)
     await observer.close()
+    measured(ledger.figures(account, recovered))
+    assert account == Account(0, 0, 0, 0)
+    assert ledger.longest < BOUND
+    assert recovered < RECOVERY
+
+
+@pytest.mark.faults(
+    area="faults",
+    done="ALTER DATABASE SET default_transaction_read_only = on, every connection is made anew; then reset",
+    expected="reads go on, appends are refused within 3 s, no read-only connection is used after the reset",
+)
+async def test_connections_made_while_the_database_was_read_only(
+    open_storage: Callable[..., PostgreSQLStorage],
+    observer: Observer,
+    url: str,
+    application_name: str,
+    measured: Callable[[str], None],
+) -> None:
+    ledger = Ledger(open_storage(url, **QUICK), password_of(url))
+    async with open_storage(url) as maker:
+        await maker.create_conversation("c0")
+    name = await observer.fetchval("SELECT current_database()")
+    await observer.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    try:
+        # The storage was never used: all of its connections are read-only for as long as they live.
+        assert await ledger.round() == CONVERSATIONS
+    finally:
+        await observer.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert await connections(observer, application_name) > 0
+    recovered = await ledger.recover()
+    check_read_only(ledger)
+    account = await ledger.account(observer)
     measured(ledger.figures(account, recovered))
     assert account == Account(0, 0, 0, 0)
     assert ledger.longest < BOUND
