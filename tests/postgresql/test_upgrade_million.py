@@ -1,6 +1,9 @@
 """A million old messages upgraded under writers of both releases: stalls, losses, order, counts."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from time import monotonic
 
@@ -8,7 +11,8 @@ import asyncpg
 import pytest
 
 from corail.storage.errors import StorageError
-from corail.storage.postgresql import PostgreSQLStorage
+from corail.storage.postgresql import PostgreSQLStorage, _sql_upgrade
+from corail.storage.postgresql._locking import lock_key
 from corail.storage.postgresql.upgrade import upgrade
 from tests.postgresql.observing import Observer, eventually
 from tests.postgresql.older import append_old, make_older
@@ -17,6 +21,15 @@ pytestmark = pytest.mark.anyio
 
 CONVERSATIONS, MESSAGES = 10_000, 100
 OLD, NEW = 4, 4
+STEPS = 11
+
+WRONG_COUNTERS = """
+SELECT count(*) FROM conversations AS c LEFT JOIN (
+  SELECT conversation_id, count(*) AS rows, max(id) AS last FROM messages GROUP BY 1
+) AS m ON m.conversation_id = c.id
+WHERE c.message_count IS DISTINCT FROM COALESCE(m.rows, 0)
+   OR c.last_id IS DISTINCT FROM COALESCE(m.last, 0)
+"""
 
 
 class Writers:
@@ -78,18 +91,8 @@ class Writers:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.faults(
-    area="upgrade",
-    done="1,000,000 old messages: first connection, upgrade and --finish under 4 old and 4 new writers",
-    expected="no writer stalled for 250 ms, 0 lost, 0 doubled, own orders kept, counts right at every read",
-)
-async def test_a_million_messages_are_upgraded_under_both_releases(
-    open_storage: Callable[..., PostgreSQLStorage],
-    observer: Observer,
-    url: str,
-    schema: str,
-    measured: Callable[[str], None],
-) -> None:
+async def make_million(observer: Observer, schema: str) -> None:
+    """Make older tables of 10,000 conversations with 100 messages each."""
     await make_older(observer, schema)
     await observer.execute(
         f"INSERT INTO conversations (id) SELECT 'c' || n FROM generate_series(1, {CONVERSATIONS}) AS n",  # noqa: S608
@@ -102,6 +105,21 @@ async def test_a_million_messages_are_upgraded_under_both_releases(
         CONVERSATIONS,
         timeout=120,
     )
+
+
+@pytest.mark.faults(
+    area="upgrade",
+    done="1,000,000 old messages: first connection, upgrade and --finish under 4 old and 4 new writers",
+    expected="no writer stalled for 250 ms, 0 lost, 0 doubled, own orders kept, counts right at every read",
+)
+async def test_a_million_messages_are_upgraded_under_both_releases(
+    open_storage: Callable[..., PostgreSQLStorage],
+    observer: Observer,
+    url: str,
+    schema: str,
+    measured: Callable[[str], None],
+) -> None:
+    await make_million(observer, schema)
     writers = Writers(url, schema, [open_storage() for _ in range(2)])
     olds = [asyncio.create_task(writers.old(writer)) for writer in range(OLD)]
 
@@ -140,15 +158,7 @@ async def test_a_million_messages_are_upgraded_under_both_releases(
         for writer in {content.partition("/")[0] for content in contents}:
             mine = [int(c.partition("/")[2]) for c in contents if c.startswith(f"{writer}/")]
             assert mine == sorted(mine)
-    wrong = await observer.fetchval(
-        """
-        SELECT count(*) FROM conversations AS c LEFT JOIN (
-          SELECT conversation_id, count(*) AS rows, max(id) AS last FROM messages GROUP BY 1
-        ) AS m ON m.conversation_id = c.id
-        WHERE c.message_count IS DISTINCT FROM COALESCE(m.rows, 0)
-           OR c.last_id IS DISTINCT FROM COALESCE(m.last, 0)
-        """
-    )
+    wrong = await observer.fetchval(WRONG_COUNTERS)
     lost, doubled = set(writers.acknowledged) - set(stored), len(stored) - len(set(stored))
     measured(
         f"{len(lost)} lost and {doubled} doubled of {len(writers.acknowledged)} acknowledged "
@@ -160,3 +170,56 @@ async def test_a_million_messages_are_upgraded_under_both_releases(
     assert (len(lost), doubled, wrong, writers.wrong_reads) == (0, 0, 0, 0)
     assert writers.longest_old < 0.25
     assert writers.longest_new < 0.25
+
+
+@pytest.mark.faults(
+    area="upgrade",
+    done="1,000,000 old messages: kill -9 of upgrade and server process in every step, under 4 writers",
+    expected="the next run finishes; 0 lost, 0 doubled, counters equal to rows, no index left invalid",
+)
+async def test_an_upgrade_of_a_million_messages_is_killed_in_every_step(
+    open_storage: Callable[..., PostgreSQLStorage],
+    observer: Observer,
+    url: str,
+    schema: str,
+    measured: Callable[[str], None],
+) -> None:
+    await make_million(observer, schema)
+    writers = Writers(url, schema, [open_storage() for _ in range(2)])
+    news = [asyncio.create_task(writers.new(writer)) for writer in range(NEW)]
+    environment = {**os.environ, "CORAIL_DATABASE_URL": url, "CORAIL_DB_SCHEMA": schema}
+    kills = 0
+    for step in range(2, STEPS + 1):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "corail.storage.postgresql.upgrade", "--finish",
+            stderr=subprocess.PIPE, env=environment,
+        )  # fmt: skip
+        assert process.stderr is not None
+        async for line in process.stderr:
+            if line.startswith(b"[%d/" % step) and line.rstrip().endswith(b"..."):
+                process.kill()
+                # Its server process would finish the statement first, and leave nothing half done.
+                holder = await observer.fetchval(_sql_upgrade.HOLDER, lock_key(schema, " upgrade"))
+                if holder is not None:
+                    await observer.fetchval("SELECT pg_terminate_backend($1, 5000)", holder)
+                kills += 1
+                break
+        await process.wait()
+    assert await upgrade(url, schema=schema, finish=True)
+    writers.new_writing = False
+    await asyncio.gather(*news)
+    storage = open_storage()
+    stored: list[str] = []
+    for name in [f"{kind}{writer}" for kind in ("shared", "own") for writer in range(NEW)]:
+        stored += [message["content"] for message in await storage.get_messages(name)]
+    wrong = await observer.fetchval(WRONG_COUNTERS)
+    invalid = await observer.fetchval(
+        "SELECT count(*) FROM pg_index WHERE NOT indisvalid AND indrelid = 'messages'::regclass"
+    )
+    lost, doubled = set(writers.acknowledged) - set(stored), len(stored) - len(set(stored))
+    measured(
+        f"{kills} kills, {len(lost)} lost and {doubled} doubled of {len(writers.acknowledged)} acknowledged, "
+        f"longest {writers.longest_new * 1000:.0f} ms, {wrong} wrong counts"
+    )
+    assert not writers.errors
+    assert (kills, len(lost), doubled, wrong, invalid) == (STEPS - 1, 0, 0, 0, 0)

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 
 import asyncpg
 import pytest
 
-from corail.storage.errors import StorageSchemaError
-from corail.storage.postgresql import PostgreSQLStorage, _sql, _sql_upgrade, schema_sql
+from corail.storage.errors import StorageSchemaError, StorageTimeoutError
+from corail.storage.postgresql import PostgreSQLStorage, _sql, _sql_upgrade, _upgrade, schema_sql
 from corail.storage.postgresql._locking import lock_key
 from corail.storage.postgresql.upgrade import upgrade
 from tests.postgresql.addresses import with_user
@@ -254,3 +255,52 @@ async def test_a_conversation_near_the_end_of_the_numbers_is_renumbered_by_the_u
     assert contents == [*"12345", "\x01", "\x00", "new"]
     assert await observer.fetchval("SELECT last_id FROM conversations WHERE id = 'c1'") == 8
     assert await connections(observer, "observer") >= 1
+
+
+async def test_a_storage_on_a_given_pool_goes_on_after_the_upgrade(
+    observer: Observer, url: str, schema: str
+) -> None:
+    await fill(observer, schema)
+    async with asyncpg.create_pool(url, min_size=1, max_size=3) as pool:
+        storage = PostgreSQLStorage(pool=pool, schema=schema)
+        await storage.append_message("c1", "user", "a")
+        assert await upgrade(url, schema=schema, finish=True)
+        await asyncio.gather(*(storage.append_message(f"c{number}", "user", "b") for number in range(1, 9)))
+        contents = [message["content"] for message in await storage.get_messages("c1")]
+        assert contents == [*"12345", "a", "b"]
+        await storage.aclose()
+
+
+async def test_a_transaction_that_holds_a_table_stops_the_upgrade_and_hardly_delays_a_writer(
+    monkeypatch: pytest.MonkeyPatch, observer: Observer, url: str, schema: str
+) -> None:
+    await fill(observer, schema)
+    monkeypatch.setattr(_upgrade, "BUSY_SECONDS", 1.5)
+    await upgrade(url, schema=schema)
+    writer = await asyncpg.connect(url)
+    async with observer.transaction():
+        await observer.execute("SELECT count(*) FROM messages")
+        stopped = asyncio.create_task(upgrade(url, schema=schema, finish=True))
+        longest = 0.0
+        while not stopped.done():
+            started = monotonic()
+            await append_old(writer, schema, "c1", "old")
+            longest = max(longest, monotonic() - started)
+        with pytest.raises(StorageTimeoutError, match="held the tables"):
+            await stopped
+        assert longest < 1
+    await writer.close()
+    assert await upgrade(url, schema=schema, finish=True)
+    assert await current(observer, schema)
+
+
+async def test_a_foreign_key_of_somebody_elses_stops_the_upgrade_with_its_reason(
+    observer: Observer, url: str, schema: str
+) -> None:
+    await fill(observer, schema)
+    await observer.execute("CREATE TABLE votes (message int REFERENCES messages (id))")
+    with pytest.raises(StorageSchemaError, match="depends on the primary key of messages"):
+        await upgrade(url, schema=schema)
+    await observer.execute("DROP TABLE votes")
+    assert await upgrade(url, schema=schema, finish=True)
+    assert await current(observer, schema)
