@@ -111,14 +111,14 @@ async def test_a_failed_shared_query_gives_every_caller_an_error_of_its_own() ->
 async def test_a_shared_query_that_took_the_whole_deadline_is_not_followed_by_another() -> None:
     library = Library()
     # Nobody's deadline is longer ago than one that has always passed.
-    tasks = tasks_for(coalescer(library, deadline=0), "abcd")
+    tasks = tasks_for(coalescer(library, deadline=0), "abcde")
     await started(*tasks)
     library.broken = True
     library.open.set()
     errors = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [str(error) for error in errors] == ["a", "b", "c,d", "c,d"]
-    assert library.asked == ["a", "b", ("c", "d")]
-    assert len({id(error) for error in errors}) == 4
+    assert [str(error) for error in errors] == ["a", "b", "c", "d,e", "d,e"]
+    assert library.asked == ["a", "b", "c", ("d", "e")]
+    assert len({id(error) for error in errors}) == 5
 
 
 async def test_long_reads_do_not_hold_up_the_others() -> None:

@@ -198,7 +198,7 @@ async def _probe(connection: Connection | DriverConnection, schemas: list[str]) 
             dict(zip(row["columns"], row["types"], strict=True)),
             row["kind"] in "rp",
             row["comment"],
-            frozenset(name for name, needed in zip(row["columns"], row["required"], strict=True) if needed),
+            frozenset(row["required"] or ()),
         )
         found.setdefault(row["schema"], {})[row["name"]] = table
     return found

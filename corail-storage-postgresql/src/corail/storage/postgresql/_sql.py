@@ -239,7 +239,8 @@ SELECT
   obj_description(c.oid, 'pg_class') AS comment,
   array_agg(a.attname::text ORDER BY a.attnum) AS columns,
   array_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) AS types,
-  array_agg(a.attnotnull ORDER BY a.attnum) AS required
+  -- Not boolean[], whose type asyncpg would have to ask for first.
+  array_agg(a.attname::text) FILTER (WHERE a.attnotnull) AS required
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
