@@ -102,8 +102,9 @@ async def test_connections_made_while_the_database_was_read_only(
     name = await observer.fetchval("SELECT current_database()")
     await observer.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     try:
-        # The storage was never used: all of its connections are read-only for as long as they live.
         assert await ledger.round() == CONVERSATIONS
+        # What the refused appends left is closed; this opens a connection that stays read-only.
+        assert await ledger.read()
     finally:
         await observer.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
     assert await connections(observer, application_name) > 0
