@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 
 from corail.storage.postgresql import PostgreSQLStorage
+from corail.storage.validation import MAX_CONTENT_BYTES
 from tests.postgresql.addresses import with_parameters
 from tests.postgresql.observing import Observer, connections, eventually, exact
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.anyio
 NEIGHBOURS = 64
 HELD = 5.0
 """Seconds for which somebody holds one row."""
+LARGE = 4
 
 
 @pytest.mark.faults(
@@ -48,6 +50,41 @@ async def test_neighbours_of_a_held_row(
     measured(f"0 of {appended} failed, worst {worst * 1000:.0f} ms")
     assert worst < 1
     assert await exact(observer)
+
+
+@pytest.mark.faults(
+    area="faults",
+    done="one conversation is appended messages of 16 MiB, one after another, 64 others small ones meanwhile",
+    expected="0 neighbours fail, none waits 1 s; all is stored",
+)
+async def test_neighbours_of_messages_of_16_mib(
+    storage: PostgreSQLStorage, observer: Observer, measured: Callable[[str], None]
+) -> None:
+    await storage.create_conversation("large")
+    worst, appended = 0.0, 0
+    large = asyncio.create_task(append_large(storage))
+
+    async def append(writer: int) -> None:
+        nonlocal worst, appended
+        while not large.done():
+            started = monotonic()
+            await storage.append_message(f"c{writer}", "user", "x")
+            worst = max(worst, monotonic() - started)
+            appended += 1
+
+    await asyncio.gather(*(append(writer) for writer in range(NEIGHBOURS)))
+    await large
+    measured(f"0 of {appended} failed beside {LARGE} x 16 MiB, worst {worst * 1000:.0f} ms")
+    sizes = "SELECT octet_length(content) AS size FROM messages WHERE conversation_id = 'large'"
+    assert [row["size"] for row in await observer.fetch(sizes)] == [MAX_CONTENT_BYTES] * LARGE
+    assert worst < 1
+    assert await exact(observer)
+
+
+async def append_large(storage: PostgreSQLStorage) -> None:
+    content = "x" * MAX_CONTENT_BYTES
+    for _ in range(LARGE):
+        await storage.append_message("large", "user", content)
 
 
 WRITER = """
