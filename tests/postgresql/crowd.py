@@ -1,7 +1,7 @@
 """A program that stands for one of several replicas which crowd on the same conversations.
 
-``crowd.py URL SCHEMA NAME``: prints "ready", waits for a line; then 64 writers append to 20 conversations that
-the other replicas write to as well. Printed at the end: appends, seconds, and what failed, as JSON.
+``crowd.py URL SCHEMA NAME``: prints "ready", waits for a line; 64 writers then append to 20 conversations
+that the other replicas write to as well. Printed at the end: seconds, and what failed, as JSON.
 """
 
 import asyncio
