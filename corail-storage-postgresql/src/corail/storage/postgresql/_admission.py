@@ -42,9 +42,9 @@ class Admission:
         self._wake_next()
 
     async def _wait(self, size: int, deadline: float) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         while True:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
             try:
                 async with asyncio.timeout(max(0.0, deadline - monotonic())):
                     await waiter
@@ -61,6 +61,9 @@ class Admission:
                 raise
             if not self._is_full(size):
                 return
+            # Still the first: behind the others, small ones would pass a large one for ever.
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.appendleft(waiter)
 
     def _is_full(self, size: int) -> bool:
         return self._held > 0 and (self._held >= self._most or self._bytes + size > self._most_bytes)

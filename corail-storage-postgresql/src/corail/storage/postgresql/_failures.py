@@ -191,7 +191,7 @@ def _connect_refused(error: BaseException, state: str, where: str, settings: Seq
 
 _REPEATS_DATA = ("22", "23", "54")
 # The session went away around the statement, perhaps while its commit waited for a standby.
-_SEVERED = ("08", "57P01", "57P02", "57P03", "57P05", "25P03")
+_SEVERED = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 NOT_PREPARED = frozenset({"08P01", "26000", "42P05"})
 """A pooler has put a prepared statement and its use on different server connections; not executed."""
 # Not executed and worth repeating: victims of serialisation and deadlock, a full server, and the above.
