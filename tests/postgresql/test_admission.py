@@ -26,7 +26,7 @@ async def test_small_callers_do_not_pass_a_large_one_that_waits_for_room() -> No
         entered.append(name)
 
     await asyncio.gather(enter("a", 5), enter("b", 2), enter("c", 3))
-    waiting = []
+    waiting: list[asyncio.Task[None]] = []
     for name, size in (("large", 8), ("small", 1), ("smaller", 1)):
         waiting.append(asyncio.create_task(enter(name, size)))
         await settle()
