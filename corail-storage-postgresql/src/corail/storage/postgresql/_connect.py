@@ -6,6 +6,7 @@ host has its own. Owns the connection class; imports nothing of the pools above 
 
 import asyncio
 import threading
+import traceback
 import uuid
 from collections.abc import Iterator
 from time import monotonic
@@ -133,14 +134,24 @@ class Connector:
 
     async def _open(self, host: Host, attributes: str) -> DriverConnection:
         name, port = host
-        dsn = self._dsn
         # The outer bound covers the check too, which asyncpg's own timeout does not.
         async with asyncio.timeout(self._connect_timeout):
+            connection = await self._connect(name, port)
+            try:
+                await _check_role(connection, attributes)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
+    async def _connect(self, host: str, port: int) -> DriverConnection:
+        dsn = self._dsn
+        try:
             connection: DriverConnection = await asyncpg.connect(
                 # What has no argument of its own travels in a URL without host or credentials. Which host
                 # will do is not asyncpg's to judge: it believes what a pooler says of its server.
                 f"postgresql://?{urlencode({**dsn.parameters, 'target_session_attrs': _ANY})}",
-                host=name,
+                host=host,
                 port=port,
                 user=dsn.user,
                 password=dsn.password,
@@ -151,11 +162,10 @@ class Connector:
                 server_settings=dict(dsn.server_settings),
                 connection_class=CorailConnection,
             )
-            try:
-                await _check_role(connection, attributes)
-            except BaseException:
-                connection.terminate()
-                raise
+        except asyncio.CancelledError as error:
+            _forget_half_open(error)
+            raise
+        else:
             return connection
 
 
@@ -166,3 +176,17 @@ async def _check_role(connection: DriverConnection, attributes: str) -> None:
     role = await connection.fetchrow(HOST_ROLE)
     if role is None or role[column] is not value:
         raise asyncpg.TargetServerAttributeNotMatched(f"the server is not {attributes}")
+
+
+def _forget_half_open(cancelled: asyncio.CancelledError) -> None:
+    """Keep the event loop from reporting a failure that nobody can wait for any more.
+
+    Cancelled between TCP and TLS, asyncpg leaves behind a future, and closing the socket makes it fail:
+    "Future exception was never retrieved", at some later moment. Only the frames of the cancelled
+    coroutines know it. Their variables are private to asyncpg and asyncio; a test pins them.
+    """
+    for frame, _ in traceback.walk_tb(cancelled.__traceback__):
+        for name in ("protocol", "pr"):
+            answer = getattr(frame.f_locals.get(name), "on_data", None)
+            if isinstance(answer, asyncio.Future) and not answer.cancel() and not answer.cancelled():
+                answer.exception()
