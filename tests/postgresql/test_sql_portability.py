@@ -8,11 +8,11 @@ import re
 
 import pytest
 
-from corail.storage.postgresql import _sql
+from corail.storage.postgresql import _sql, _sql_tables
 
 STATEMENTS = {
     name: text
-    for name, text in vars(_sql).items()
+    for name, text in (vars(_sql) | vars(_sql_tables)).items()
     if name.isupper() and isinstance(text, str) and name not in {"COMMENT"}
 }
 CATALOGUE = {"PROBE"}
@@ -88,12 +88,12 @@ def test_conversations_are_ordered_and_locked_by_their_id_in_one_collation(name:
 
 
 def test_the_tables_we_make_sort_ids_by_code_point() -> None:
-    assert 'id text collate "c" primary key' in code(_sql.CREATE_CONVERSATIONS)
-    assert 'conversation_id text collate "c" not null' in code(_sql.CREATE_MESSAGES)
+    assert 'id text collate "c" primary key' in code(_sql_tables.CREATE_CONVERSATIONS)
+    assert 'conversation_id text collate "c" not null' in code(_sql_tables.CREATE_MESSAGES)
 
 
 def test_keys_of_messages_begin_with_the_conversation() -> None:
-    keys = re.findall(r"(?:primary key|unique)\s*\(([^)]*)\)", code(_sql.CREATE_MESSAGES))
+    keys = re.findall(r"(?:primary key|unique)\s*\(([^)]*)\)", code(_sql_tables.CREATE_MESSAGES))
     assert keys == ["conversation_id, id", "conversation_id, uid"]
 
 
@@ -107,4 +107,4 @@ def test_a_schema_name_is_quoted_whatever_it_contains(schema: str) -> None:
     filled = _sql.statements(schema)
     assert f"INSERT INTO {quoted}.conversations AS c" in filled.append
     assert f"INSERT INTO {quoted}.messages" in filled.append
-    assert all(quoted in command for command in _sql.definition(schema, create_schema=True))
+    assert all(quoted in command for command in _sql_tables.definition(schema, create_schema=True))

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from corail.storage.errors import StorageSchemaError, StorageTimeoutError
-from corail.storage.postgresql import PostgreSQLStorage, _sql, _sql_upgrade, _upgrade, schema_sql
+from corail.storage.postgresql import PostgreSQLStorage, _sql_tables, _sql_upgrade, _upgrade, schema_sql
 from corail.storage.postgresql._locking import lock_key
 from corail.storage.postgresql.upgrade import upgrade
 from tests.postgresql.addresses import with_user
@@ -56,7 +56,12 @@ async def current(observer: Observer, schema: str) -> bool:
     )
     comment = await observer.fetchval(_sql_upgrade.VERSION, f"{schema}.conversations")
     names = {"id", "title", "metadata", "created_at", "updated_at", "last_id", "message_count"}
-    return wrong == 0 and not left and {row[0] for row in required} == names and comment == _sql.COMMENT + "1"
+    return (
+        wrong == 0
+        and not left
+        and {row[0] for row in required} == names
+        and comment == _sql_tables.COMMENT + "1"
+    )
 
 
 async def test_an_upgrade_keeps_everything_and_an_open_storage_goes_on(

@@ -5,9 +5,7 @@ Knows pools, failures and tables, but no conversation. Everything above runs its
 """
 
 import asyncio
-import contextlib
 import logging
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -28,8 +26,10 @@ from corail.storage.postgresql._failures import (
     from_connecting,
     from_statement,
     no_connection_free,
+    undecided,
 )
 from corail.storage.postgresql._leases import Lease, Leases
+from corail.storage.postgresql._limits import Limits, Retries
 from corail.storage.postgresql._pools import GivenPool, LoopPools, Pools
 from corail.storage.postgresql._schema import Prepared
 from corail.storage.postgresql._sql import Statements
@@ -40,28 +40,9 @@ T = TypeVar("T")
 
 _LOGGER: Final = logging.getLogger("corail.storage.postgresql")
 
-_FIRST_PAUSE: Final = 0.02
-# How long a server can be back, or a standby promoted, before the appends that wait for it notice.
-_LONGEST_PAUSE: Final = 0.5
 _IDLE_SECONDS: Final = 300.0
 # asyncpg takes 0 for "no limit", so what is left of a deadline never gets there.
 _SHORTEST: Final = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long and how much; all times in seconds."""
-
-    pool_size: int
-    connect_timeout: float
-    """For each host."""
-    acquire_timeout: float
-    """For a connection that somebody else is using."""
-    command_timeout: float
-    deadline: float
-    """For one call with all its retries: after it no attempt is begun."""
-    close_timeout: float
-    statement_cache_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +55,6 @@ class Access:
     seconds: float
     warnings: Sequence[str]
     """SQLSTATEs of what the server has warned about during this operation."""
-
-
-class Retries:
-    """The time one call has, and the pauses between its attempts.
-
-    Args:
-        end: when to give up, on the ``time.monotonic`` clock.
-
-    """
-
-    def __init__(self, end: float) -> None:
-        self._end = end
-        self._pause = _FIRST_PAUSE
-
-    @property
-    def left(self) -> float:
-        """Seconds left."""
-        return max(0.0, self._end - monotonic())
-
-    async def pause(self) -> bool:
-        """Wait before another attempt; False when there is no time for one.
-
-        Full jitter, so that the replicas of a service do not return to a recovering server in step.
-        """
-        await asyncio.sleep(min(random.uniform(0, self._pause), self.left))  # noqa: S311 - not a secret
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
-        return self.left > 0
 
 
 class Database:
@@ -167,7 +121,7 @@ class Database:
                 telling = result
             if result.effect is Effect.REFUSED or not await retries.pause():
                 error = result.error if result.effect is Effect.REFUSED else telling.error
-                raise _undecided(error) if unknown and changes else error
+                raise undecided(error) if unknown and changes else error
 
     async def attempt(self, operation: Callable[[Access], Awaitable[T]], retries: Retries) -> T | Failure:
         """Run an operation once; return what it returned, or what went wrong.
@@ -228,12 +182,7 @@ class Database:
     def pool_use(self) -> PoolUse | None:
         """Return how much of the running loop's pool is in use, or None where none is open."""
         leases = self._pools.current()
-        # A caller's pool raises once it is closed.
-        with contextlib.suppress(asyncpg.InterfaceError):
-            if leases is not None:
-                pool = leases.pool
-                return {"size": pool.get_size(), "idle": leases.idle, "limit": pool.get_max_size()}
-        return None
+        return None if leases is None else leases.use()
 
     async def _open_pool(self) -> Leases:
         pool: Pool = await asyncpg.create_pool(
@@ -345,11 +294,3 @@ class _NotOpenedError(Exception):
 
 async def _leave_as_it_is(connection: object) -> None:
     """Reset nothing."""
-
-
-def _undecided(error: StorageError) -> StorageError:
-    undecided = StorageUnavailableError(
-        f"{error} The change may or may not have been made; repeating it is harmless."
-    )
-    undecided.__cause__ = error.__cause__
-    return undecided

@@ -16,8 +16,9 @@ from corail.storage.errors import (
 )
 from corail.storage.postgresql import _numbering
 from corail.storage.postgresql._batch import Turn, arguments, one_message, uid
-from corail.storage.postgresql._database import Access, Database, Retries
+from corail.storage.postgresql._database import Access, Database
 from corail.storage.postgresql._failures import Effect, Failure
+from corail.storage.postgresql._limits import Retries
 from corail.storage.postgresql._older import UPGRADE
 
 _DUPLICATE: Final = "23505"
@@ -63,6 +64,13 @@ class Delivery:
         if failure is not None and failure.effect is Effect.UNKNOWN:
             self.uncertain = True
         return failure
+
+    def told(self, turn: Turn, error: StorageError) -> StorageError:
+        """Return what the caller of one of the turns is told when this has ended with ``error``."""
+        # A key that stands for other messages is certain: this turn is not stored.
+        if self.uncertain and not isinstance(error, InvalidInputError):
+            return unknown_outcome(turn, error)
+        return error
 
     async def _make_room(self, database: Database, retries: Retries, failure: Failure) -> Failure:
         """Renumber conversations whose numbers have come to an end; the batch may then be repeated."""

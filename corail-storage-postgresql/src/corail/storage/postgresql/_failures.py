@@ -264,6 +264,15 @@ def _final(state: str, where: str) -> StorageError:
     return StorageError(f"{where} refused the statement ({state}). Nothing was changed. Its log says why.")
 
 
+def undecided(error: StorageError) -> StorageError:
+    """Return the error for a change that may have been made before the reply to it was lost."""
+    lost = StorageUnavailableError(
+        f"{error} The change may or may not have been made; repeating it is harmless."
+    )
+    lost.__cause__ = error.__cause__
+    return lost
+
+
 def _network_reason(error: OSError) -> str:
     # Never the error's own text: a mistyped URL can put a piece of the password where the host belongs.
     if isinstance(error, socket.gaierror):

@@ -8,21 +8,22 @@ is told what, and when.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Sequence
 from time import monotonic
 from typing import Any, Final
 
 from corail.storage.errors import (
-    InvalidInputError,
     StorageClosedError,
     StorageError,
     StorageTimeoutError,
 )
 from corail.storage.postgresql._admission import Admission
 from corail.storage.postgresql._batch import Turn
-from corail.storage.postgresql._database import Database, Retries
+from corail.storage.postgresql._database import Database
 from corail.storage.postgresql._delivery import Delivery, unknown_outcome
 from corail.storage.postgresql._failures import Effect, Failure
+from corail.storage.postgresql._limits import Retries
+from corail.storage.postgresql._pending import Pending
 from corail.storage.postgresql._pools import CLOSED
 from corail.storage.postgresql._queue import TurnQueue
 
@@ -43,21 +44,6 @@ _LOCKED: Final = "55P03"
 _ONE_CONVERSATION: Final = (_LOCKED, "57014", "22", "23", "42", "54")
 
 
-class _Pending:
-    """A turn with its caller."""
-
-    __slots__ = ("deadline", "future", "turn")
-
-    def __init__(self, turn: Turn, future: "asyncio.Future[None]", deadline: float) -> None:
-        self.turn = turn
-        self.future = future
-        self.deadline = deadline
-
-    @property
-    def settled(self) -> bool:
-        return self.future.done()
-
-
 class GroupCommit:
     """The appends of one event loop on their way to the database.
 
@@ -68,7 +54,7 @@ class GroupCommit:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queue: TurnQueue[_Pending] = TurnQueue()
+        self._queue: TurnQueue[Pending] = TurnQueue()
         self._admission = Admission(MAX_HELD_TURNS, MAX_HELD_BYTES)
         self._flushing = False
         self._under_way = 0
@@ -94,7 +80,7 @@ class GroupCommit:
                 self._admission.leave(turn.size)
         if self._closing:
             raise StorageClosedError(CLOSED)
-        pending = _Pending(turn, asyncio.get_running_loop().create_future(), deadline)
+        pending = Pending(turn, asyncio.get_running_loop().create_future(), deadline)
         alone_here = not self._flushing and not self._queue
         self._queue.add(pending)
         try:
@@ -120,7 +106,7 @@ class GroupCommit:
         if self._tasks:
             await asyncio.wait(self._tasks)
         for pending in list(self._queue):
-            _fail(pending, StorageClosedError(f"{CLOSED} The append was still waiting and was not stored."))
+            pending.fail(StorageClosedError(f"{CLOSED} The append was still waiting and was not stored."))
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -166,7 +152,7 @@ class GroupCommit:
             self._under_way -= 1
             self._start()
 
-    async def _flush_here(self, pending: _Pending) -> None:
+    async def _flush_here(self, pending: Pending) -> None:
         """Send the only waiting turn in its caller's own task: a lone caller pays for no other.
 
         What arrives meanwhile waits as behind any flush. When the caller is cancelled, only its own
@@ -184,7 +170,7 @@ class GroupCommit:
                 pending.future.exception()
             self._start()
 
-    async def _deliver(self, batch: Sequence[_Pending]) -> bool:
+    async def _deliver(self, batch: Sequence[Pending]) -> bool:
         """Send one shared batch until its outcome is known; False when it should be sent again later."""
         delivery = Delivery([pending.turn for pending in batch], lock_timeout=SHARED_LOCK_SECONDS)
         conversation_ids = {pending.turn.conversation_id for pending in batch}
@@ -192,17 +178,19 @@ class GroupCommit:
         try:
             failure = await self._outcome(delivery, max(pending.deadline for pending in batch))
             if failure is None:
-                _succeed(batch)
+                for pending in batch:
+                    pending.succeed()
             elif delivery.uncertain:
                 for pending in batch:
-                    _fail(pending, unknown_outcome(pending.turn, failure.error))
+                    pending.fail(unknown_outcome(pending.turn, failure.error))
             elif (failure.sqlstate or "").startswith(_ONE_CONVERSATION) and (
                 len(batch) > 1 or failure.effect is not Effect.REFUSED
             ):
                 suspect = True
                 self._queue.put_back(batch)
             elif failure.effect is Effect.REFUSED:
-                _fail_all(batch, failure.error)
+                for pending in batch:
+                    pending.fail(failure.error)
             else:
                 again = True
                 # What a server said tells more than that a later attempt ran out of time.
@@ -213,11 +201,11 @@ class GroupCommit:
                 self._fail_overdue()
         except StorageError as error:
             for pending in batch:
-                _fail(pending, _told(delivery, pending.turn, error))
+                pending.fail(delivery.told(pending.turn, error))
         except BaseException:
             # The loop is being shut down around us, or a defect: nobody may be left waiting.
             for pending in batch:
-                _fail(pending, unknown_outcome(pending.turn, StorageError("The append was interrupted.")))
+                pending.fail(unknown_outcome(pending.turn, StorageError("The append was interrupted.")))
             raise
         finally:
             self._queue.arrived(conversation_ids, suspect=suspect)
@@ -237,7 +225,7 @@ class GroupCommit:
             if failure is None or not delivery.uncertain or not await retries.pause():
                 return failure
 
-    async def _travel_alone(self, pending: _Pending) -> None:
+    async def _travel_alone(self, pending: Pending) -> None:
         """Send one turn until it is stored, refused, or out of time."""
         turn = pending.turn
         delivery = Delivery([turn], lock_timeout=ALONE_LOCK_SECONDS)
@@ -248,15 +236,15 @@ class GroupCommit:
                 failure = await self._in_a_lane(delivery, retries)
                 if failure is None:
                     stored = True
-                    _succeed([pending])
+                    pending.succeed()
                     return
                 if failure.effect is Effect.REFUSED or not await self._may_repeat(failure, retries):
-                    _fail(pending, _told(delivery, turn, failure.error))
+                    pending.fail(delivery.told(turn, failure.error))
                     return
         except StorageError as error:
-            _fail(pending, _told(delivery, turn, error))
+            pending.fail(delivery.told(turn, error))
         except BaseException:
-            _fail(pending, unknown_outcome(turn, StorageError("The append was interrupted.")))
+            pending.fail(unknown_outcome(turn, StorageError("The append was interrupted.")))
             raise
         finally:
             self._queue.arrived([turn.conversation_id], suspect=not stored)
@@ -296,41 +284,5 @@ class GroupCommit:
         now = monotonic()
         for pending in self._queue:
             if pending.deadline <= now:
-                _fail(
-                    pending,
-                    self._trouble
-                    or StorageTimeoutError(
-                        f"{self._database.where} did not get to the append in time; it was not stored."
-                    ),
-                )
-
-
-def _told(delivery: Delivery, turn: Turn, error: StorageError) -> StorageError:
-    """Return what the caller of a turn is told about the end of its delivery."""
-    # A key that stands for other messages is certain: this turn is not stored.
-    if delivery.uncertain and not isinstance(error, InvalidInputError):
-        return unknown_outcome(turn, error)
-    return error
-
-
-def _succeed(batch: Iterable[_Pending]) -> None:
-    for pending in batch:
-        if not pending.future.done():
-            pending.future.set_result(None)
-
-
-def _fail_all(batch: Iterable[_Pending], error: StorageError) -> None:
-    for pending in batch:
-        _fail(pending, error)
-
-
-def _fail(pending: _Pending, error: StorageError) -> None:
-    if pending.future.done():
-        return
-    # One exception object per caller: shared, each raising would lengthen everybody's traceback.
-    try:
-        own = type(error)(*error.args)
-    except TypeError:
-        own = error
-    own.__cause__ = error.__cause__
-    pending.future.set_exception(own)
+                late = f"{self._database.where} did not get to the append in time; it was not stored."
+                pending.fail(self._trouble or StorageTimeoutError(late))

@@ -16,6 +16,7 @@ import asyncpg
 from asyncpg import PostgresLogMessage
 
 from corail.storage.postgresql._types import Connection, Pool
+from corail.storage.rows import PoolUse
 
 _IDLE_SECONDS: Final = 60.0
 
@@ -138,6 +139,13 @@ class Leases:
     def idle(self) -> int:
         """Connections that are open and unused."""
         return self.pool.get_idle_size() + len(self._at_hand)
+
+    def use(self) -> PoolUse | None:
+        """Return how many connections are open, idle and allowed, or None once the pool is closed."""
+        # A caller's pool raises then.
+        with contextlib.suppress(asyncpg.InterfaceError):
+            return {"size": self.pool.get_size(), "idle": self.idle, "limit": self.pool.get_max_size()}
+        return None
 
     async def aclose(self, within: float) -> None:
         """Close the pool, waiting at most so long for connections in use."""

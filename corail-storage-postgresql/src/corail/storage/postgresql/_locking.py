@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from corail.storage.postgresql import _sql
+from corail.storage.postgresql import _sql_tables
 from corail.storage.postgresql._types import Connection, DriverConnection
 
 STALL_SECONDS: Final = 0.1
@@ -56,9 +56,9 @@ async def change(
         try:
             async with connection.transaction():
                 left = max(0.01, end - monotonic())
-                await connection.execute(_sql.LOCK_TIMEOUT, f"{int(left * 1000)}ms")
-                await connection.execute(_sql.LOCK, lock_key(schema))
-                await connection.execute(_sql.LOCK_TIMEOUT, f"{int(STALL_SECONDS * 1000)}ms")
+                await connection.execute(_sql_tables.LOCK_TIMEOUT, f"{int(left * 1000)}ms")
+                await connection.execute(_sql_tables.LOCK, lock_key(schema))
+                await connection.execute(_sql_tables.LOCK_TIMEOUT, f"{int(STALL_SECONDS * 1000)}ms")
                 commands = await needed()
                 for command in commands:
                     await connection.execute(command)

@@ -7,7 +7,7 @@ inside a transaction; knows nothing of either.
 from collections.abc import Sequence
 from typing import Final
 
-from corail.storage.postgresql import _sql, _sql_upgrade
+from corail.storage.postgresql import _sql_tables, _sql_upgrade
 from corail.storage.postgresql._sql import filled, quoted
 from corail.storage.postgresql._types import Connection, DriverConnection
 
@@ -39,7 +39,7 @@ async def renumber(connection: Connection | DriverConnection, schema: str, conve
 async def make_room(connection: Connection, schema: str, ids: Sequence[str], lock_timeout: str) -> bool:
     """Renumber what has no number left; return False where the primary key does not allow it yet."""
     async with connection.transaction():
-        await connection.execute(_sql.LOCK_TIMEOUT, lock_timeout)
+        await connection.execute(_sql_tables.LOCK_TIMEOUT, lock_timeout)
         if not await key_is_own(connection, schema):
             return False
         await connection.execute(filled(_sql_upgrade.MAKE_ROOM, schema), list(ids))

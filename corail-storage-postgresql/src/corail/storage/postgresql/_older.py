@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from corail.storage.errors import StorageSchemaError, StorageTimeoutError
-from corail.storage.postgresql import _sql, _sql_older
+from corail.storage.postgresql import _sql_older
 from corail.storage.postgresql._locking import TablesBusyError, change
 from corail.storage.postgresql._sql import Statements, filled, quoted
 from corail.storage.postgresql._types import Connection, DriverConnection
@@ -118,5 +118,5 @@ async def _not_allowed(connection: Connection, schema: str, role: str, why: str)
     return StorageSchemaError(
         f"The tables in schema {schema} were made by an earlier release of Corail. A few instant steps make "
         f"them usable beside it, and {why} (role {role}). Let their owner run:\n{sql}"
-        f"{_grant(schema, _sql.quoted(role))};"
+        f"{_grant(schema, quoted(role))};"
     )

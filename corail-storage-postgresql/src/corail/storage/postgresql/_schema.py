@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 
 from corail.storage.errors import StorageConfigurationError, StorageError, StorageSchemaError
-from corail.storage.postgresql import _older, _sql
+from corail.storage.postgresql import _older, _sql, _sql_tables
 from corail.storage.postgresql._locking import lock_key
 from corail.storage.postgresql._sql import Statements
 from corail.storage.postgresql._types import Connection, DriverConnection
@@ -104,7 +104,7 @@ async def prepare(
     than this release, or come from an earlier one and may not be changed.
 
     """
-    session = await connection.fetchrow(_sql.SESSION)
+    session = await connection.fetchrow(_sql_tables.SESSION)
     if session is None or session["encoding"] != "UTF8":
         raise StorageConfigurationError(
             "The database is not encoded in UTF-8"
@@ -154,7 +154,7 @@ async def locate(connection: DriverConnection, schema: str | None) -> str:
 
     Raises ``StorageSchemaError`` when there are none, or they are not ours.
     """
-    session = await connection.fetchrow(_sql.SESSION)
+    session = await connection.fetchrow(_sql_tables.SESSION)
     path = [schema] if schema is not None else list(session["schemas"] if session is not None else [])
     found = await _probe(connection, path)
     place = schema if schema is not None else _place(found, path)
@@ -172,7 +172,7 @@ def schema_sql(schema: str = "public", *, create_schema: bool = True) -> str:
 
     The library runs the same on first connection; this is for databases where it may not.
     """
-    commands = _sql.definition(checked_schema(schema), create_schema=create_schema)
+    commands = _sql_tables.definition(checked_schema(schema), create_schema=create_schema)
     return "".join(f"{command};\n" for command in commands)
 
 
@@ -193,7 +193,7 @@ def checked_schema(schema: str) -> str:
 
 async def _probe(connection: Connection | DriverConnection, schemas: list[str]) -> dict[str, _Tables]:
     found: dict[str, _Tables] = {}
-    for row in await connection.fetch(_sql.PROBE, schemas):
+    for row in await connection.fetch(_sql_tables.PROBE, schemas):
         table = _Table(
             dict(zip(row["columns"], row["types"], strict=True)),
             row["kind"] in "rp",
@@ -245,14 +245,14 @@ def _is_older(tables: _Tables, schema: str) -> bool:
 def _check_version(comment: str | None, schema: str) -> bool:
     """Return whether a version is recorded, having made sure that it is not a later one."""
     # Restored without comments, the columns alone have to do.
-    if comment is None or not comment.startswith(_sql.COMMENT):
+    if comment is None or not comment.startswith(_sql_tables.COMMENT):
         return False
-    recorded = comment.removeprefix(_sql.COMMENT).partition(" ")[0]
+    recorded = comment.removeprefix(_sql_tables.COMMENT).partition(" ")[0]
     known = recorded.isascii() and recorded.isdigit() and len(recorded) < 10
-    if not known or int(recorded) > _sql.SCHEMA_VERSION:
+    if not known or int(recorded) > _sql_tables.SCHEMA_VERSION:
         raise StorageSchemaError(
             f"The tables in schema {schema} have version {recorded[:20]!r}; this release knows up to "
-            f"{_sql.SCHEMA_VERSION}. Upgrade corail-storage-postgresql."
+            f"{_sql_tables.SCHEMA_VERSION}. Upgrade corail-storage-postgresql."
         )
     return True
 
@@ -268,20 +268,20 @@ async def _create(connection: Connection, schema: str, lock_timeout: float) -> N
 
 async def _create_under_lock(connection: Connection, schema: str, lock_timeout: float, *, lock: bool) -> None:
     async with connection.transaction():
-        await connection.execute(_sql.LOCK_TIMEOUT, f"{max(1, int(lock_timeout * 1000))}ms")
+        await connection.execute(_sql_tables.LOCK_TIMEOUT, f"{max(1, int(lock_timeout * 1000))}ms")
         if lock:
-            await connection.execute(_sql.LOCK, lock_key(schema))
+            await connection.execute(_sql_tables.LOCK, lock_key(schema))
             # Made meanwhile by the process that held the lock: not even IF NOT EXISTS may run then.
             if _accept((await _probe(connection, [schema])).get(schema, {}), schema):
                 return
-        exists = await connection.fetchval(_sql.SCHEMA_EXISTS, schema)
-        for command in _sql.definition(schema, create_schema=not exists):
+        exists = await connection.fetchval(_sql_tables.SCHEMA_EXISTS, schema)
+        for command in _sql_tables.definition(schema, create_schema=not exists):
             await connection.execute(command)
 
 
 async def _missing(connection: Connection, schema: str, role: str, why: str) -> StorageError:
     # Even IF NOT EXISTS needs the right to create schemas, which the owner of this one may not have.
-    exists = await connection.fetchval(_sql.SCHEMA_EXISTS, schema)
+    exists = await connection.fetchval(_sql_tables.SCHEMA_EXISTS, schema)
     return StorageSchemaError(
         f"The tables are missing in schema {schema}, and {why} (role {role}). Let a role with the right "
         f"to do so run:\n{schema_sql(schema, create_schema=not exists)}"

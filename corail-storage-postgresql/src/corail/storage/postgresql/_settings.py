@@ -6,8 +6,8 @@ from typing import Final
 import asyncpg
 
 from corail.storage.errors import StorageConfigurationError
-from corail.storage.postgresql._database import Limits
 from corail.storage.postgresql._dsn import VARIABLE, Dsn, parse
+from corail.storage.postgresql._limits import Limits
 from corail.storage.postgresql._schema import checked_schema
 from corail.storage.postgresql._types import Pool
 from corail.storage.validation import MAX_BATCH_BYTES

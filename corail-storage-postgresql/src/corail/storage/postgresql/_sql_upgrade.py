@@ -7,8 +7,8 @@ PostgreSQL alone, as in ``_sql_older``. What each step is for stands in ``_upgra
 
 from typing import Final
 
-from corail.storage.postgresql._sql import COMMENT, SCHEMA_VERSION
 from corail.storage.postgresql._sql_older import escaped
+from corail.storage.postgresql._sql_tables import COMMENT, SCHEMA_VERSION
 
 # Of the session, and so not through a pooler; freed by the server when the process dies.
 TRY_LOCK: Final = "SELECT pg_try_advisory_lock($1)"

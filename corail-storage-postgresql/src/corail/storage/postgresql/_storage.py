@@ -1,28 +1,22 @@
 """``PostgreSQLStorage``: the port on PostgreSQL. Checks and escapes on the way in, shapes on the way out.
 
-What is sent stands in ``_sql``, how often in ``_database``, how appends are kept exact in ``_append``.
+What is sent stands in ``_sql``, how often in ``_database``, and how appends are kept exact in ``_delivery``.
 """
 
 import json
 from collections.abc import Iterable, Mapping
-from time import perf_counter
 from typing import Any, Final, cast
 
 from corail.storage import capabilities
 from corail.storage.cursors import decode_cursor, encode_cursor
-from corail.storage.errors import (
-    StorageClosedError,
-    StorageConfigurationError,
-    StorageError,
-)
+from corail.storage.errors import StorageClosedError, StorageConfigurationError
 from corail.storage.port import StoragePort
-from corail.storage.postgresql import _rows, _settings, _sql
+from corail.storage.postgresql import _check, _rows, _settings
 from corail.storage.postgresql._batch import turn
 from corail.storage.postgresql._database import Access, Database
 from corail.storage.postgresql._group import GroupCommit
 from corail.storage.postgresql._lookups import Lookups
 from corail.storage.postgresql._loops import PerLoop
-from corail.storage.postgresql._older import UPGRADE
 from corail.storage.postgresql._pools import CLOSED
 from corail.storage.postgresql._text import escape, escape_metadata
 from corail.storage.postgresql._types import Pool
@@ -43,8 +37,6 @@ from corail.storage.validation import (
 )
 
 _LARGEST: Final = 2**63 - 1
-# A readiness probe asks again anyway, and its own limit is a few seconds.
-_CHECK_SECONDS: Final = 2.0
 
 
 class PostgreSQLStorage(StoragePort):
@@ -250,49 +242,7 @@ class PostgreSQLStorage(StoragePort):
             await self._database.run(delete, changes=True)
 
     async def check(self) -> CheckReport:
-        started = perf_counter()
-        report: CheckReport = {
-            "ok": False,
-            "latency": 0.0,
-            "versions": {"schema": str(_sql.SCHEMA_VERSION)},
-            "role": None,
-            "writable": None,
-            "problem": None,
-            "warnings": [
-                f"{parameter} in the database URL is not honoured: asyncpg cannot."
-                for parameter in self._ignored
-            ],
-        }
-        try:
-            found = await self._database.run(_look, within=_CHECK_SECONDS)
-        except StorageClosedError:
-            raise
-        except StorageError as error:
-            report["problem"] = str(error)
-        else:
-            report["versions"]["server"] = found["version"]
-            report["role"] = "standby" if found["standby"] else "primary"
-            report["writable"] = not found["read_only"]
-            report["ok"] = not found["read_only"]
-            if found["read_only"]:
-                report["problem"] = (
-                    f"{self._database.where} is read-only. Point the database URL at the primary."
-                )
-            if found["isolation"] != "read committed":
-                report["warnings"].append(
-                    f"default_transaction_isolation is {found['isolation']!r}: concurrent appends to one "
-                    "conversation will be repeated often. Use 'read committed' for this role."
-                )
-            if self._database.older:
-                report["warnings"].append(
-                    "The tables were made by an earlier release. They work as they are; "
-                    f"{UPGRADE} --dry-run shows what makes them faster."
-                )
-        pool = self._database.pool_use()
-        if pool is not None:
-            report["pool"] = pool
-        report["latency"] = perf_counter() - started
-        return report
+        return await _check.report(self._database, self._ignored)
 
     async def aclose(self) -> None:
         self._closed = True
@@ -327,8 +277,3 @@ class PostgreSQLStorage(StoragePort):
 
 def _abandon(group: object) -> None:
     """Let go of what waits in a loop that no longer runs: its callers are gone with it."""
-
-
-async def _look(access: Access) -> Mapping[str, Any]:
-    row = await access.connection.fetchrow(_sql.CHECK, timeout=min(access.seconds, _CHECK_SECONDS))
-    return {} if row is None else dict(row)

@@ -10,7 +10,8 @@ from typing import Final
 
 from corail.storage.postgresql import _numbering, _older, _sql_upgrade
 from corail.storage.postgresql._locking import change
-from corail.storage.postgresql._sql import COMMENT, filled, quoted
+from corail.storage.postgresql._sql import filled, quoted
+from corail.storage.postgresql._sql_tables import COMMENT
 from corail.storage.postgresql._types import DriverConnection
 
 BUSY_SECONDS: Final = 120.0
