@@ -168,9 +168,7 @@ async def test_a_database_that_is_not_utf8_is_refused_at_once(
 ) -> None:
     name = f"corail_enc_{uuid.uuid4().hex[:12]}"
     administrator = await asyncpg.connect(postgres_server.url)
-    await administrator.execute(
-        f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C' STRATEGY file_copy"
-    )
+    await administrator.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
     try:
         async with PostgreSQLStorage(with_database(postgres_server.url, name)) as storage:
             with pytest.raises(StorageConfigurationError, match=f"UTF-8.*{encoding}.*ENCODING 'UTF8'"):

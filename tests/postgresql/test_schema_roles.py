@@ -95,10 +95,12 @@ async def test_what_to_run_needs_no_right_but_on_the_schema_that_is_there(
 
 
 async def test_the_public_schema_of_a_new_database_is_explained_too(database_url: str, role: str) -> None:
+    owner = await asyncpg.connect(database_url)
+    # As PostgreSQL 15 and newer do by themselves.
+    await owner.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     async with PostgreSQLStorage(with_user(database_url, role, role)) as storage:
         with pytest.raises(StorageSchemaError, match="schema public") as caught:
             await storage.append_message("c", "user", "hello")
-        owner = await asyncpg.connect(database_url)
         await owner.execute(instructions(caught.value))
         await use_everything(storage)
         await owner.execute(f"DROP OWNED BY {role}")

@@ -63,6 +63,9 @@ class GroupCommit:
         self._lanes = asyncio.Semaphore(max(1, min(LANES, database.limits.pool_size - 2)))
         self._sweeping: asyncio.TimerHandle | None = None
         self._trouble: StorageError | None = None
+        """What keeps everybody waiting, while it does."""
+        self._troubles: dict[str, StorageError] = {}
+        """What the server last said of a conversation whose turn travels alone."""
         self._closing = False
         self._stopped = False
 
@@ -238,8 +241,14 @@ class GroupCommit:
                     stored = True
                     pending.succeed()
                     return
+                if failure.server_answered:
+                    self._troubles[turn.conversation_id] = failure.error
                 if failure.effect is Effect.REFUSED or not await self._may_repeat(failure, retries):
-                    pending.fail(delivery.told(turn, failure.error))
+                    error = failure.error
+                    if failure.effect is Effect.NONE:
+                        # What the server said tells more than that no other attempt was possible.
+                        error = self._troubles.get(turn.conversation_id, error)
+                    pending.fail(delivery.told(turn, error))
                     return
         except StorageError as error:
             pending.fail(delivery.told(turn, error))
@@ -247,6 +256,7 @@ class GroupCommit:
             pending.fail(unknown_outcome(turn, StorageError("The append was interrupted.")))
             raise
         finally:
+            self._troubles.pop(turn.conversation_id, None)
             self._queue.arrived([turn.conversation_id], suspect=not stored)
             self._under_way -= 1
             self._start()
@@ -285,4 +295,5 @@ class GroupCommit:
         for pending in self._queue:
             if pending.deadline <= now:
                 late = f"{self._database.where} did not get to the append in time; it was not stored."
-                pending.fail(self._trouble or StorageTimeoutError(late))
+                told = self._troubles.get(pending.turn.conversation_id, self._trouble)
+                pending.fail(told or StorageTimeoutError(late))
