@@ -6,6 +6,7 @@ touched: this one has a folder, a port and a configuration of its own, and no Un
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -41,6 +42,14 @@ def program() -> str:
     pytest.skip(missing)
 
 
+def can_keep_names(found: str) -> bool:
+    """Return whether a PgBouncer can follow prepared statements from one server connection to the next."""
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"PgBouncer (\d+)\.(\d+)", said)
+    assert version is not None, said
+    return (int(version[1]), int(version[2])) >= (1, 21)
+
+
 class PgBouncer:
     """A PgBouncer before the server of ``url``; use it as a context manager, in the main thread.
 
@@ -49,6 +58,8 @@ class PgBouncer:
             user work through it as well.
         pool_mode: ``transaction`` or ``session``.
         pool_size: connections to the server for each database.
+        keeps_names: whether prepared statements work in transaction mode; skips the test where this
+            PgBouncer is older than 1.21 and cannot.
         settings: further lines of its configuration.
 
     """
@@ -59,11 +70,16 @@ class PgBouncer:
         *,
         pool_mode: str = "transaction",
         pool_size: int = 4,
+        keeps_names: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self._url = url
         self._program = program()
         self._settings = {"pool_mode": pool_mode, "default_pool_size": str(pool_size), **(settings or {})}
+        if can_keep_names(self._program):
+            self._settings["max_prepared_statements"] = "200" if keeps_names else "0"
+        elif keeps_names:
+            pytest.skip("PgBouncer keeps prepared statements from 1.21 on")
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0

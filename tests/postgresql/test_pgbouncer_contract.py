@@ -7,12 +7,13 @@ import pytest
 from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.testing import StorageContract
 from tests.conftest import PostgresServer
-from tests.postgresql.pgbouncer import PgBouncer
+from tests.postgresql.pgbouncer import PgBouncer, can_keep_names, program
 
 
 @pytest.fixture(scope="module")
 def bouncer(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
-    with PgBouncer(postgres_server.url) as running:
+    # As each release does by default: 1.18 loses prepared statements, newer ones keep them.
+    with PgBouncer(postgres_server.url, keeps_names=can_keep_names(program())) as running:
         yield running
 
 

@@ -85,6 +85,21 @@ async def test_fifty_starts_of_pods_on_few_server_connections(
     assert max(report["warnings"] for report in reports) == 1
 
 
+async def test_starts_of_pods_behind_a_pooler_that_keeps_names(
+    storage: PostgreSQLStorage, url: str, schema: str, observer: Observer
+) -> None:
+    await keep_some(storage)
+    with PgBouncer(url, pool_size=SERVER_CONNECTIONS, keeps_names=True) as bouncer:
+        reports = await run_pods(bouncer.url, schema, STARTS, own_names=True)
+    acknowledged = Counter(content for report in reports for content in report["acknowledged"])
+    shared = [await storage.get_messages(f"shared-{n}") for n in range(AGENTS)]
+    assert [error for report in reports for error in report["errors"]] == []
+    assert Counter(message["content"] for messages in shared for message in messages) == acknowledged
+    assert await how_many_kept(storage) == KEPT
+    assert await exact(observer)
+    assert max(report["warnings"] for report in reports) == 0
+
+
 @pytest.mark.faults(
     area="pgbouncer",
     done="a control: pods with statement names that repeat in every process, as asyncpg's do",

@@ -114,6 +114,25 @@ async def test_without_a_pooler_there_is_nothing_to_announce(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+async def test_a_pooler_that_keeps_names_is_not_noticed(
+    open_storage: Callable[..., PostgreSQLStorage],
+    url: str,
+    observer: Observer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with PgBouncer(url, pool_size=SERVER_CONNECTIONS, keeps_names=True) as bouncer:
+        storages = [open_storage(bouncer.url) for _ in range(STORAGES)]
+        await asyncio.gather(
+            *(
+                do_everything(storage, f"{number}-{agent}")
+                for number, storage in enumerate(storages)
+                for agent in range(AGENTS)
+            )
+        )
+    assert await exact(observer)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 async def test_session_pooling_keeps_the_names(
     open_storage: Callable[..., PostgreSQLStorage], url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
