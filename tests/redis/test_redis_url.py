@@ -94,7 +94,8 @@ def test_a_url_is_understood(url: str, expected: Endpoint) -> None:
         ("rediss://a?ssl_cert_reqs=secret", "required, optional or none"),
         ("unix://", "names no socket"),
         ("unix:///run/redis?cluster=true", "a cluster does not have"),
-        ("redis://[secret", "cannot be parsed"),
+        ("redis://[secret", "IPv6"),
+        ("redis://user:sec\nret@host", "line break"),
     ],
 )
 def test_a_wrong_url_is_refused_without_repeating_it(url: str, problem: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from corail.storage.errors import StorageConfigurationError
 
@@ -88,7 +88,7 @@ class Dsn:
 
     def describe(self) -> str:
         """Return where this leads, for messages: hosts and database, no credentials."""
-        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
         return f"{hosts}/{self.database or self.user or ''}"
 
 
@@ -108,24 +108,17 @@ def parse(url: str | None) -> Dsn:
         )
     if "#" in rest:
         raise _unreadable("it contains a '#'")
-    # urllib removes some of them without a word, and a password would no longer be what it was.
+    # Pasted with a line's end in the middle: what follows would be taken for a part of the password or host.
     if any(character < " " for character in rest):
         raise _unreadable("it contains a line break or another control character")
-    parts = _split(rest)
-    if parts is None:
-        raise _unreadable("it cannot be split into its parts")
+    # Not urlsplit: newer Pythons refuse an IPv6 address in a list of hosts, and its errors may repeat the
+    # password.
+    before, _, query = rest.partition("?")
+    netloc, _, path = before.partition("/")
     # A '/' or '?' in the password ended the host part too early: a piece of it would pass for a host.
-    if "@" in parts.path or "@" in parts.query:
+    if "@" in path or "@" in query:
         raise _unreadable("an '@' follows the host")
-    return _assemble(parts.netloc, parts.path, dict(parse_qsl(parts.query, keep_blank_values=False)))
-
-
-def _split(rest: str) -> SplitResult | None:
-    try:
-        return urlsplit("postgresql://" + rest)
-    except ValueError:
-        # Not chained, nor raised from here: urllib's text may repeat the password.
-        return None
+    return _assemble(netloc, path, dict(parse_qsl(query, keep_blank_values=False)))
 
 
 def _assemble(netloc: str, path: str, query: dict[str, str]) -> Dsn:
@@ -147,7 +140,7 @@ def _assemble(netloc: str, path: str, query: dict[str, str]) -> Dsn:
         hosts=_hosts(listed, ports),
         user=unquote(user) or query.get("user"),
         password=unquote(password) or query.get("password"),
-        database=unquote(path.removeprefix("/")) or query.get("dbname") or query.get("database"),
+        database=unquote(path) or query.get("dbname") or query.get("database"),
         parameters=parameters,
         server_settings=settings,
         target_session_attrs=query.get("target_session_attrs"),

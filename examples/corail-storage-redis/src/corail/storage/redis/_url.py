@@ -7,7 +7,7 @@ password anywhere.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from corail.storage.errors import StorageConfigurationError
 
@@ -59,33 +59,37 @@ def parse(url: str | None, cluster: bool | None) -> Endpoint:  # noqa: FBT001 - 
     text = (url or "").strip()
     if not text:
         raise StorageConfigurationError(f"No Redis URL. Set {VARIABLE} or pass url=: {_FORMS}.")
-    scheme, separator, _ = text.partition("://")
+    scheme, separator, rest = text.partition("://")
     if not separator or scheme.lower() not in _SCHEMES:
         raise _wrong(f"has no scheme that is known; use {_FORMS}")
+    if "#" in rest:
+        raise _wrong("has a '#'; percent-encode it as %23")
+    if any(character < " " for character in rest):
+        raise _wrong("has a line break or another control character")
+    # Not urlsplit: newer Pythons refuse an IPv6 address in a list of hosts.
+    before, _, query = rest.partition("?")
+    netloc, slash, after = before.partition("/")
     try:
-        parts = urlsplit(text)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
         raise _wrong("cannot be parsed; percent-encode reserved characters in the password") from None
-    if parts.fragment:
-        raise _wrong("has a '#'; percent-encode it as %23")
     for name in options:
         if name not in _ALLOWED:
             shown = f" {name!r}" if name.replace("_", "").isalpha() else ""
             raise _wrong(f"has an unknown parameter{shown} after '?'; allowed are {', '.join(_ALLOWED)}")
     asked = _asked(scheme.lower(), options, cluster)
-    userinfo, _, place = parts.netloc.rpartition("@")
+    userinfo, _, place = netloc.rpartition("@")
     user, _, secret = userinfo.partition(":")
     username = unquote(user) or options.get("username") or None
     password = unquote(secret) or options.get("password") or None
     if scheme.lower() == "unix":
-        path = unquote(place + parts.path)
+        path = unquote(place + slash + after)
         if not path or asked:
             raise _wrong("names no socket" if not path else "is a Unix socket, which a cluster does not have")
         db = _database(options.get("db", ""))
         return Endpoint((), path, db, cluster=False, tls=None, username=username, password=password)
     hosts = tuple(_host(item) for item in place.split(","))
-    db = _database(parts.path.strip("/") or options.get("db", ""))
+    db = _database(after.strip("/") or options.get("db", ""))
     if len(hosts) > 1 and not asked:
         if asked is False:
             raise _wrong("names several hosts, which only a cluster has")
@@ -113,8 +117,8 @@ def _host(text: str) -> tuple[str, int]:
     name, _, port = text.rpartition(":") if text.rpartition(":")[2].isdigit() else (text, "", "")
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
-    elif ":" in name:
-        raise _wrong("has a port that is not a number, or an IPv6 address without brackets")
+    elif ":" in name or "[" in name:
+        raise _wrong("has a port that is not a number, or an IPv6 address without its brackets")
     if not name or (port and not 1 <= int(port) <= 65535):
         raise _wrong("has a host without a name, or a port that is not 1 to 65535")
     return unquote(name), int(port) if port else _PORT
