@@ -125,6 +125,8 @@ def temporary_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which temporary servers of this process and its children live, empty at first."""
     folder = tmp_path / "temporary"
     folder.mkdir()
+    # As /tmp is: where user namespaces are barred, root's server has to remove its folder as another user.
+    folder.chmod(0o1777)
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("tempfile.tempdir", None)
     return folder

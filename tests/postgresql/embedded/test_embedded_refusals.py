@@ -50,10 +50,10 @@ def test_a_second_server_on_one_folder_is_refused_and_the_first_lives_on(tmp_pat
 
 def test_a_folder_of_another_major_version_is_refused_with_both_versions(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
+    with EmbeddedPostgres(folder):
+        pass
     version = folder / "pgdata" / "PG_VERSION"
-    version.parent.mkdir(parents=True)
     version.write_text("9\n")
-    (folder / "password").write_text("of an old server")
     with pytest.raises(
         EmbeddedPostgresError, match=r"made by PostgreSQL 9, but the programs .* are version \d\d"
     ):

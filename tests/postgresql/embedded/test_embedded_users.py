@@ -51,7 +51,9 @@ import ctypes, os, sys
 ready, mapped = os.pipe(), os.pipe()
 child = os.fork()
 if child:
-    os.read(ready[0], 1)
+    os.close(ready[1])
+    if not os.read(ready[0], 1):
+        sys.exit("no namespace to begin with")
     for kind in ("uid", "gid"):
         with open(f"/proc/{child}/{kind}_map", "w") as file:
             file.write("0 0 65536")
@@ -97,6 +99,7 @@ def test_root_needs_no_new_user_and_opens_no_folder(tmp_path: Path, sql: Sql) ->
 
 
 @as_root
+@pytest.mark.usefixtures("user_namespaces")
 def test_root_works_as_the_owner_of_a_folder_that_is_not_roots(open_folder: Path) -> None:
     folder = open_folder / "kept"
     folder.mkdir()
@@ -142,32 +145,59 @@ def test_where_neither_works_root_is_told_what_would(temporary_folders: Path) ->
     assert list(temporary_folders.iterdir()) == []
 
 
-@as_root
-@pytest.mark.parametrize("user", [pytest.param(65534, id="nobody"), pytest.param(SOMEBODY, id="nameless")])
-def test_an_ordinary_user_needs_nothing(open_folder: Path, user: int) -> None:
+def python_for(user: int, home: Path) -> tuple[str, dict[str, str]]:
+    """Return an interpreter that another user can run, and an environment that leads to this project."""
     ours = [path for path in sys.path if path and not Path(path).is_relative_to(sys.base_prefix)]
-    environment = {"PATH": os.defpath, "HOME": str(open_folder), "PYTHONPATH": os.pathsep.join(ours)}
-
-    def run(python: str, program: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [python, "-c", program],
-            user=user,
-            group=user,
-            extra_groups=[],
-            env=environment,
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
+    environment = {"PATH": os.defpath, "HOME": str(home), "PYTHONPATH": os.pathsep.join(ours)}
     # The interpreter of this test may live in root's home.
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         with contextlib.suppress(PermissionError, FileNotFoundError):
-            if run(python, "import asyncpg, corail.storage.postgresql").returncode == 0:
-                break
-    else:
-        pytest.skip("no interpreter here can be run by another user")
-    ran = run(python, SERVE)
+            if run_as(user, environment, python, "import asyncpg, corail.storage.postgresql").returncode == 0:
+                return python, environment
+    pytest.skip("no interpreter here can be run by another user")
+
+
+def run_as(
+    user: int, environment: dict[str, str], python: str, program: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [python, "-c", program],
+        user=user,
+        group=user,
+        extra_groups=[],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@as_root
+@pytest.mark.parametrize("user", [pytest.param(65534, id="nobody"), pytest.param(SOMEBODY, id="nameless")])
+def test_an_ordinary_user_needs_nothing(open_folder: Path, user: int) -> None:
+    python, environment = python_for(user, open_folder)
+    if user == SOMEBODY and run_as(user, environment, python, MAKE_NAMESPACE).returncode != 0:
+        pytest.skip("this system lets an ordinary user make no user namespace")
+    ran = run_as(user, environment, python, SERVE)
     assert json.loads(ran.stdout) == {"rows": [7], "user": user}, ran.stderr
+
+
+@as_root
+def test_where_namespaces_are_barred_a_user_without_a_name_is_told_what_would_help(open_folder: Path) -> None:
+    if not namespaces_can_be_barred():
+        pytest.skip("this system lets root make no user namespace, to begin with")
+    python, environment = python_for(SOMEBODY, open_folder)
+    become = f"""
+import os
+os.setgroups([])
+os.setgid({SOMEBODY})
+os.setuid({SOMEBODY})
+os.execve({python!r}, [{python!r}, "-c", {SERVE!r}], {environment!r})
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", BAR_NAMESPACES, become], stdout=subprocess.PIPE, check=True, cwd="/"
+    )
+    assert "/etc/passwd" in json.loads(ran.stdout)
+    assert str(SOMEBODY) in json.loads(ran.stdout)

@@ -38,6 +38,12 @@ def settle(home: Path, bindir: Path) -> Path:
         user = (os.geteuid(), os.getegid())
         if attempt(user, home, bindir) == 0:
             become(user)
+        elif not (home / "pgdata").exists():
+            raise PermissionError(
+                f"PostgreSQL makes no data directory for a user without a name, user {user[0]} has none, and "
+                f"this system lets it make no user namespace. Add user {user[0]} to /etc/passwd, or run this "
+                "program as a user with a name."
+            )
         return bindir
     owner = home.stat()
     user = ROOT if owner.st_uid == 0 else (owner.st_uid, owner.st_gid)
