@@ -144,7 +144,11 @@ class PgBouncer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        ended = None if self._process is None else self._process.poll()
+        log = self.log
         self._remove()
+        if ended is not None:
+            raise AssertionError(f"PgBouncer ended by itself with {ended}:\n{log[-2000:]}")
 
     def _configure(self, folder: Path) -> None:
         parts = urlsplit(self._url)

@@ -17,7 +17,7 @@ import asyncpg
 
 from corail.storage.postgresql._dsn import Dsn, Host
 from corail.storage.postgresql._sql import HOST_ROLE
-from corail.storage.postgresql._types import DriverConnection
+from corail.storage.postgresql._types import Connection, DriverConnection
 
 # No server: nobody there, or a proxy without one that closes what it has accepted.
 _UNHEARD: Final = (OSError, asyncpg.ConnectionDoesNotExistError)
@@ -44,18 +44,39 @@ _WANTED: Final = {
 
 
 class CorailConnection(DriverConnection):
-    """A connection whose prepared statements no other process can name.
+    """A connection that does no harm to others behind a pooler.
+
+    The hooks are private to asyncpg; tests pin them.
 
     PgBouncer in transaction mode hands one server connection, prepared statements included, from
     client to client. asyncpg counts its names from 1 in every process, so a reader's name once meant
-    another pod's DELETE: 50 of 50 conversations were gone. The hook is private to asyncpg; a test
-    pins it.
+    another pod's DELETE: 50 of 50 conversations were gone.
+
+    A request to cancel a statement, sent when a call is cancelled, can come late and hit whoever has the
+    server connection by then, and one that is itself given up ends all of PgBouncer 1.18 ("bad client
+    state: 0"). So until it is known that there is no pooler, the connection is closed instead.
     """
 
-    __slots__ = ()
+    __slots__ = ("_sends_cancels",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sends_cancels = False
+
+    def send_cancels(self) -> None:
+        """Ask the server to stop a statement whose caller was cancelled: there is no pooler."""
+        self._sends_cancels = True
 
     def _get_unique_id(self, prefix: str) -> str:
         return f"__corail_{prefix}_{uuid.uuid4().hex}__"
+
+    def _cancel_current_command(self, *waiters: "asyncio.Future[None]") -> None:
+        if self._sends_cancels:
+            # The stubs leave it out.
+            super()._cancel_current_command(*waiters)  # type: ignore[misc]
+        else:
+            # Not at once: asyncpg has only begun to prepare for a cancellation.
+            asyncio.get_running_loop().call_soon(self.terminate)
 
 
 class Connector:
@@ -77,6 +98,8 @@ class Connector:
         self._command_timeout = command_timeout
         self._statement_cache_size = statement_cache_size
         self._naming = threading.Lock()
+        self._direct: bool | None = None
+        """Whether there is no pooler, as far as is known."""
         self._last_good: Host | None = None
         self._avoided: set[Host] = set()
         """Hosts that hung or turned out to be read-only: tried after all others, until one works again."""
@@ -113,6 +136,20 @@ class Connector:
             changed, self._statement_cache_size = self._statement_cache_size != 0, 0
         return changed
 
+    def reached(self, connection: Connection, *, backend: int) -> None:
+        """Note whether a pooler stands between; once seen, it is believed to be there.
+
+        Args:
+            connection: one that this has opened.
+            backend: the process that serves it, as the server says.
+
+        """
+        direct = connection.get_server_pid() == backend
+        self._direct = direct and self._direct is not False
+        allow = getattr(connection, "send_cancels", None)
+        if self._direct and allow is not None:
+            allow()
+
     def forget(self) -> None:
         """Try the host that was good last only after the others; it is no longer the primary.
 
@@ -144,10 +181,10 @@ class Connector:
                 raise
             return connection
 
-    async def _connect(self, host: str, port: int) -> DriverConnection:
+    async def _connect(self, host: str, port: int) -> CorailConnection:
         dsn = self._dsn
         try:
-            connection: DriverConnection = await asyncpg.connect(
+            connection = await asyncpg.connect(
                 # What has no argument of its own travels in a URL without host or credentials. Which host
                 # will do is not asyncpg's to judge: it believes what a pooler says of its server.
                 f"postgresql://?{urlencode({**dsn.parameters, 'target_session_attrs': _ANY})}",
@@ -165,8 +202,9 @@ class Connector:
         except asyncio.CancelledError as error:
             _forget_half_open(error)
             raise
-        else:
-            return connection
+        if self._direct:
+            connection.send_cancels()
+        return connection
 
 
 async def _check_role(connection: DriverConnection, attributes: str) -> None:

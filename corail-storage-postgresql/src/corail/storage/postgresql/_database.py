@@ -232,6 +232,8 @@ class Database:
             raise _NotOpenedError(failure) from error
         else:
             healthy = True
+            if self._connector is not None:
+                self._connector.reached(lease.connection, backend=tables.backend)
         finally:
             await leases.release(lease, healthy=healthy, seconds=self.limits.connect_timeout)
         self._tables = tables

@@ -84,6 +84,8 @@ class Prepared:
 
     schema: str
     statements: Statements
+    backend: int
+    """The process of the server that was asked, by its own account."""
     older: bool = False
     """Whether they come from an earlier release and are not yet upgraded."""
 
@@ -127,9 +129,9 @@ async def prepare(
             older = await _older.prepare(
                 connection, place, session["role"], auto_create=auto_create, within=lock_timeout
             )
-            return Prepared(place, older, older=True)
+            return Prepared(place, older, session["backend"], older=True)
         if _accept(tables, place):
-            return Prepared(place, _sql.statements(place))
+            return Prepared(place, _sql.statements(place), session["backend"])
         if not auto_create:
             raise await _missing(connection, place, session["role"], "auto_create is off")
         try:

@@ -15,6 +15,8 @@ SESSION: Final = """
 SELECT
   current_schemas(false)::text[] AS schemas,
   current_user::text AS role,
+  -- Another one than at login where a pooler stands between.
+  pg_backend_pid() AS backend,
   current_setting('server_encoding') AS encoding
 """
 
