@@ -7,7 +7,7 @@ not stored and which as unknown, how long the longest call took, and that no err
 import asyncio
 import traceback
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -130,6 +130,18 @@ class Ledger:
             f"{account.halved} half-stored; {len(self.refused)} reported as not stored, {account.denied} "
             f"of them stored; {len(self.unknown)} unknown"
         )
+
+    async def conclude(self, observer: Observer, recovered: float, measured: Callable[[str], None]) -> None:
+        """Print the figures, and assert what every fault has to end with.
+
+        Nothing is lost, doubled, half-stored or denied; no call outlasted ``BOUND``; and the storage
+        worked within ``RECOVERY``, of which ``recovered`` seconds it took.
+        """
+        account = await self.account(observer)
+        measured(self.figures(account, recovered))
+        assert account == Account(0, 0, 0, 0)
+        assert self.longest < BOUND
+        assert recovered < RECOVERY
 
     async def _timed(self, call: Awaitable[object]) -> None:
         started = monotonic()

@@ -14,7 +14,7 @@ from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql.embedded import EmbeddedPostgres
 from tests.postgresql.addresses import password_of, with_database, with_parameters
 from tests.postgresql.observing import Observer
-from tests.postgresql.outcomes import BOUND, CONVERSATIONS, QUICK, RECOVERY, Account, Ledger
+from tests.postgresql.outcomes import CONVERSATIONS, QUICK, Ledger
 from tests.postgresql.small_disk import NoSmallDiskError, SmallDisk
 
 pytestmark = pytest.mark.anyio
@@ -93,11 +93,7 @@ async def test_a_disk_full_of_tables(
     assert all("Free or add space" in str(error) for error in ledger.errors)
     disk.free()
     recovered = await ledger.recover()
-    account = await ledger.account(small_observer)
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY
+    await ledger.conclude(small_observer, recovered, measured)
 
 
 @pytest.fixture
@@ -147,9 +143,5 @@ async def test_a_disk_full_of_wal(
     disk.run(wal_on_disk.restart)
     recovered = await ledger.recover()
     connection = await asyncpg.connect(with_parameters(url, search_path=schema))
-    account = await ledger.account(connection)
+    await ledger.conclude(connection, recovered, measured)
     await connection.close()
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY

@@ -10,7 +10,7 @@ from corail.storage.errors import StorageTimeoutError, StorageUnavailableError
 from corail.storage.postgresql import PostgreSQLStorage
 from tests.postgresql.addresses import password_of, with_user
 from tests.postgresql.observing import Observer, connections, eventually, somebody_waits
-from tests.postgresql.outcomes import BOUND, QUICK, RECOVERY, Account, Ledger
+from tests.postgresql.outcomes import QUICK, Ledger
 
 pytestmark = pytest.mark.anyio
 
@@ -54,11 +54,7 @@ async def test_a_pool_whose_connections_are_all_stuck(
         assert await somebody_waits(observer, application_name)
     recovered = await ledger.recover()
     await caught
-    account = await ledger.account(observer)
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY
+    await ledger.conclude(observer, recovered, measured)
 
 
 @pytest.mark.faults(
@@ -96,11 +92,7 @@ async def test_no_connection_left_for_a_running_storage(
     await asyncio.gather(*(holder.close() for holder in holders))
     recovered = await ledger.recover()
     await caught
-    account = await ledger.account(observer)
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY
+    await ledger.conclude(observer, recovered, measured)
 
 
 REMEDIES = {"statement_timeout": "statement_timeout", "lock_timeout": "another transaction holds"}
@@ -131,11 +123,7 @@ async def test_a_role_with_less_patience(
     assert {type(error) for error in ledger.errors} == {StorageTimeoutError}
     assert all(REMEDIES[setting] in str(error) for error in ledger.errors)
     recovered = await ledger.recover()
-    account = await ledger.account(observer)
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY
+    await ledger.conclude(observer, recovered, measured)
 
 
 @pytest.mark.faults(
@@ -162,8 +150,5 @@ async def test_a_server_that_closes_idle_connections(
         assert await ledger.round() > 0
         assert await eventually(closed)
     recovered = await ledger.recover()
-    account = await ledger.account(observer)
-    measured(ledger.figures(account, recovered))
+    await ledger.conclude(observer, recovered, measured)
     assert ledger.errors == []
-    assert account == Account(0, 0, 0, 0)
-    assert recovered < RECOVERY

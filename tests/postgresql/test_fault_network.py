@@ -9,7 +9,7 @@ from corail.storage.postgresql import PostgreSQLStorage
 from tests.postgresql.addresses import password_of
 from tests.postgresql.fault_proxy import FaultProxy
 from tests.postgresql.observing import Observer
-from tests.postgresql.outcomes import BOUND, QUICK, RECOVERY, Account, Ledger
+from tests.postgresql.outcomes import QUICK, Ledger
 
 pytestmark = pytest.mark.anyio
 
@@ -36,11 +36,7 @@ async def test_a_black_hole(
     await proxy.heal()
     recovered = await ledger.recover()
     await caught
-    account = await ledger.account(observer)
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY
+    await ledger.conclude(observer, recovered, measured)
     # What was under way when the connections froze is unknown, what came later was never sent.
     assert ledger.unknown
     assert ledger.refused
@@ -64,9 +60,5 @@ async def test_established_connections_that_went_silent(
     proxy.forget()
     assert await ledger.round()
     recovered = await ledger.recover()
-    account = await ledger.account(observer)
-    measured(ledger.figures(account, recovered))
+    await ledger.conclude(observer, recovered, measured)
     assert ledger.errors == []
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY

@@ -11,7 +11,7 @@ from corail.storage.postgresql import PostgreSQLStorage
 from corail.storage.postgresql.embedded import EmbeddedPostgres, EmbeddedStandby
 from tests.postgresql.addresses import password_of, with_parameters
 from tests.postgresql.observing import Observer, connections, eventually
-from tests.postgresql.outcomes import BOUND, CONVERSATIONS, QUICK, RECOVERY, Account, Ledger
+from tests.postgresql.outcomes import CONVERSATIONS, QUICK, Ledger
 
 pytestmark = pytest.mark.anyio
 
@@ -76,12 +76,8 @@ async def test_a_server_that_becomes_read_only(
     await caught
     check_read_only(ledger)
     assert (report["ok"], report["writable"], report["role"]) == (False, False, "primary")
-    account = await ledger.account(observer)
+    await ledger.conclude(observer, recovered, measured)
     await observer.close()
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY
 
 
 @pytest.mark.faults(
@@ -110,11 +106,7 @@ async def test_connections_made_while_the_database_was_read_only(
     assert await connections(observer, application_name) > 0
     recovered = await ledger.recover()
     check_read_only(ledger)
-    account = await ledger.account(observer)
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY
+    await ledger.conclude(observer, recovered, measured)
 
 
 @pytest.mark.faults(
@@ -145,12 +137,8 @@ async def test_a_standby_as_the_only_host(
         report = await storage.check()
         assert (report["ok"], report["writable"], report["role"]) == (True, True, "primary")
         observer = await asyncpg.connect(with_parameters(standby.url, search_path=schema))
-        account = await ledger.account(observer)
+        await ledger.conclude(observer, recovered, measured)
         await observer.close()
         await storage.aclose()
     finally:
         await asyncio.to_thread(standby.stop)
-    measured(ledger.figures(account, recovered))
-    assert account == Account(0, 0, 0, 0)
-    assert ledger.longest < BOUND
-    assert recovered < RECOVERY

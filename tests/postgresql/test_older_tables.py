@@ -139,13 +139,18 @@ async def test_tables_of_which_only_one_was_made_are_completed(
     assert [message["content"] for message in await storage.get_messages("c")] == ["x", "y"]
 
 
+async def grant_use(observer: Observer, schema: str, role: str) -> None:
+    """Give a role what writers of the earlier release had: the use of its tables, not their ownership."""
+    await observer.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+    await observer.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON conversations, messages TO {role}")
+    await observer.execute(f"GRANT USAGE ON SEQUENCE messages_id_seq TO {role}")
+
+
 async def test_a_role_that_may_not_alter_is_told_exactly_what_to_run(
     open_storage: Callable[..., PostgreSQLStorage], observer: Observer, url: str, schema: str, role: str
 ) -> None:
     await make_older(observer, schema)
-    await observer.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
-    await observer.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON conversations, messages TO {role}")
-    await observer.execute(f"GRANT USAGE ON SEQUENCE messages_id_seq TO {role}")
+    await grant_use(observer, schema, role)
     storage = open_storage(with_user(url, role, role))
     with pytest.raises(StorageSchemaError, match=r"earlier release of Corail.*may not alter") as caught:
         await storage.append_message("c", "user", "x")
@@ -162,9 +167,7 @@ async def test_a_table_made_by_the_owner_is_open_to_whoever_writes_messages(
     open_storage: Callable[..., PostgreSQLStorage], observer: Observer, url: str, schema: str, role: str
 ) -> None:
     await make_older(observer, schema)
-    await observer.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
-    await observer.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON conversations, messages TO {role}")
-    await observer.execute(f"GRANT USAGE ON SEQUENCE messages_id_seq TO {role}")
+    await grant_use(observer, schema, role)
     await open_storage().append_message("c", "user", "x")
     await open_storage(with_user(url, role, role)).append_message("c", "user", "y")
 
