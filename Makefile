@@ -35,15 +35,15 @@ demo-postgresql: $(READY) ## the same on a real PostgreSQL, killed on the way (u
 	$(say)
 	@$(BIN)/python examples/demo_postgresql.py
 
-test: $(READY) ## every test but the slow fault tests, two files at a time (about six minutes)
+test: $(READY) ## every test but the slow fault tests, two files at a time (about five minutes)
 	$(say)
 	@$(BIN)/python -m pytest -m "not faults" -n 2 --dist loadfile $(ARGS)
 
-test-faults: $(READY) ## the tests that kill and freeze servers, with a table of what they measured (five minutes)
+test-faults: $(READY) ## the tests that kill and freeze servers, with a table of what they measured (three minutes)
 	$(say)
 	@$(BIN)/python tests/faults/table.py $(ARGS)
 
-reliability: $(READY) ## the same, and its table into docs/reliability.md and README.md (five minutes)
+reliability: $(READY) ## the same, and its table into docs/reliability.md and README.md (three minutes)
 	$(say)
 	@$(BIN)/python tests/faults/table.py --write $(ARGS)
 
@@ -55,11 +55,11 @@ test-all: $(READY) ## the suite on every Python from 3.11 on that this machine h
 	$(say)
 	@$(BIN)/python scripts/test_all.py $(ARGS)
 
-bench: $(READY) ## ours against raw asyncpg, durability on (about five minutes)
+bench: $(READY) ## ours against raw asyncpg, durability on (about three minutes)
 	$(say)
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
-bench-peers: $(READY) ## the same work on other libraries, each in its own environment (about ten minutes)
+bench-peers: $(READY) ## the same work on other libraries, each in its own environment (about three minutes, and three more the first time)
 	$(say)
 	@$(BIN)/python -m benchmarks.peers $(ARGS)
 

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     console.print(
         "[bold]Corail storage, raw asyncpg and other agent libraries' stores[/bold], on a private PostgreSQL "
-        f"with durability on; {scale.repetitions} repetitions in turn. About 6 minutes, 3 more when their "
+        f"with durability on; {scale.repetitions} repetitions in turn. About 3 minutes, 3 more when their "
         "environments are made for the first time. Leave the machine alone meanwhile.",
         highlight=False,
     )

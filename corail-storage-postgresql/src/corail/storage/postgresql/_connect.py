@@ -1,4 +1,4 @@
-"""One connection: which host, within which time, and under which statement names.
+"""One connection: which host, within which time, under which statement names, and how it is cancelled.
 
 asyncpg tries a list of hosts under one timeout, so a hanging first host hides the others; here every
 host has its own. Owns the connection class; imports nothing of the pools above it.
@@ -80,7 +80,7 @@ class CorailConnection(DriverConnection):
 
 
 class Connector:
-    """Opens connections to the first suitable host of a URL; one per pool, used in one loop.
+    """Opens connections to the first suitable host of a URL; one per storage, for the pools of all its loops.
 
     Args:
         dsn: the parsed URL.

@@ -1,8 +1,8 @@
 """The one place where exceptions of asyncpg and the network become errors of this library.
 
-``classify`` says what a failure means for the statement (did it take effect, is repeating it of any
-use) and builds the ``StorageError`` for the caller. A driver's exception is never part of a message;
-it is chained as the cause, except where its own text repeats content (C-31).
+``from_connecting`` and ``from_statement`` say what a failure means for the statement (did it take
+effect, is repeating it of any use) and build the ``StorageError`` for the caller. A driver's exception
+is never part of a message; it is chained as the cause, except where its own text repeats content (C-31).
 """
 
 import enum
